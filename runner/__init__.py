@@ -1,0 +1,3 @@
+"""labfleet: runs OMNeT++ simulation campaigns on the machines of a lab."""
+
+__version__ = "0.1.0"

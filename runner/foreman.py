@@ -1,0 +1,288 @@
+"""The foreman: takes campaigns on, keeps the hosts' queues fed, and tells the clients what happens.
+
+All decisions are in scheduling.py; this is the part that listens and acts.  It waits for three things at once: requests
+of clients, events of workers (a thread reads Redis), and commits to the result store (a thread waits for the disk).
+"""
+
+import logging
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterable
+
+import zmq
+
+from runner import results, scheduling
+from runner.errors import LabfleetError
+from runner.job_queue import JobQueue
+from runner.model import (
+    PROTOCOL,
+    Accepted,
+    Answer,
+    AnyEvent,
+    AnyRequest,
+    AskStatus,
+    Attempt,
+    Campaign,
+    CampaignEnded,
+    CampaignPrepared,
+    CampaignRefused,
+    CampaignStatus,
+    Cancel,
+    ChunkEnded,
+    ChunkStarted,
+    Event,
+    HostUp,
+    Outcome,
+    Refused,
+    RunCommitted,
+    RunDelivered,
+    Shutdown,
+    SlotDied,
+    Status,
+    Submit,
+    decode,
+    encode,
+)
+from runner.paths import LabPaths
+from runner.scheduling import CampaignState
+
+log = logging.getLogger(__name__)
+
+_CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}")
+#: The largest request: a campaign with its environment.
+LARGEST_REQUEST = 4 << 20
+
+
+class Foreman:
+    """Serves clients and keeps workers busy until nobody has needed it for a while."""
+
+    def __init__(self, paths: LabPaths, jobs: JobQueue, idle_seconds: float) -> None:
+        self._paths, self._jobs, self._idle_seconds = paths, jobs, idle_seconds
+        self._states: dict[str, CampaignState] = {}
+        self._followers: dict[str, set[bytes]] = {}
+        self._hosts: dict[str, int] = {}
+        self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._desk = self._context.socket(zmq.ROUTER)
+        self._desk.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
+        self._desk.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
+        self._desk.set(zmq.LINGER, 1000)
+        self._ends = False
+
+    def run(self, endpoint: str) -> None:
+        """Serve until told to shut down, or idle for long enough."""
+        self._desk.bind(endpoint)
+        inbox = self._context.socket(zmq.PULL)
+        inbox.set(zmq.RCVHWM, 0)
+        inbox.bind("inproc://events")
+        threading.Thread(target=self._read_events, daemon=True).start()
+        threading.Thread(target=self._commit_deliveries, daemon=True).start()
+        poller = zmq.Poller()
+        poller.register(self._desk, zmq.POLLIN)
+        poller.register(inbox, zmq.POLLIN)
+        last_needed = time.monotonic()
+        while not self._ends:
+            ready = dict(poller.poll(1000))
+            if self._desk in ready:
+                self._serve_client()
+            if inbox in ready:
+                self._take_events(inbox)
+            self._feed()
+            if ready or self._states:
+                last_needed = time.monotonic()
+            if time.monotonic() - last_needed > self._idle_seconds:
+                log.warning("nobody has needed this lab for %.0f s: it ends", self._idle_seconds)
+                return
+        self._desk.close()
+
+    # ---- threads: what waits for something else than a socket ----
+
+    def _inbox(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.PUSH)
+        socket.set(zmq.SNDHWM, 0)
+        socket.connect("inproc://events")
+        return socket
+
+    def _read_events(self) -> None:
+        """Hand the workers' events to the main thread."""
+        socket = self._inbox()
+        for position, event in self._jobs.events():
+            if isinstance(event, RunDelivered):
+                self._delivered.put(event.outcome)
+            elif event is not None:
+                socket.send(encode(event))
+            self._jobs.drop_events(position)
+
+    def _commit_deliveries(self) -> None:
+        """Commit what was delivered, and hand the outcome to the main thread."""
+        socket = self._inbox()
+        while True:
+            outcome = self._delivered.get()
+            store = self._paths.campaign(outcome.campaign)
+            try:
+                committed = results.commit(store, outcome)
+            except (OSError, LabfleetError):
+                log.exception("run %s of %s cannot be committed", outcome.run, outcome.campaign)
+                continue
+            if committed:
+                socket.send(encode(RunCommitted(outcome)))
+
+    # ---- clients ----
+
+    def _serve_client(self) -> None:
+        frames = self._desk.recv_multipart()
+        client, body = frames[0], frames[-1]
+        try:
+            request: AnyRequest = decode(body, AnyRequest)
+        except ValueError as error:
+            log.warning("refused a malformed request: %s", error)
+            self._answer(client, Refused("the lab does not understand this request", "is it of the same version?"))
+            return
+        match request:
+            case Submit(campaign):
+                self._answer(client, self._submit(client, campaign))
+            case Cancel(campaign_id):
+                self._answer(client, self._cancel(campaign_id))
+            case AskStatus():
+                self._answer(client, self._status())
+            case Shutdown(force):
+                self._answer(client, self._shutdown(force))
+
+    def _answer(self, client: bytes, answer: Answer) -> None:
+        self._desk.send_multipart([client, encode(answer)])
+
+    def _submit(self, client: bytes, campaign: Campaign) -> Answer:
+        if campaign.protocol != PROTOCOL:
+            return Refused(
+                f"this labfleet speaks version {campaign.protocol} of the protocol, the lab {PROTOCOL}",
+                "use the same version on both sides",
+            )
+        if not _CAMPAIGN_ID.fullmatch(campaign.id) or campaign.id in self._states:
+            return Refused(f"{campaign.id!r} cannot be the id of a new campaign")
+        results.accept(self._paths.campaign(campaign.id), campaign)
+        self._states[campaign.id] = CampaignState(campaign)
+        self._followers[campaign.id] = {client}
+        self._jobs.keep_campaign(campaign)
+        self._jobs.put_build(campaign.id)
+        return Accepted()
+
+    def _cancel(self, campaign: str) -> Answer:
+        state = self._states.get(campaign)
+        if state is None:
+            return Refused(f"no campaign {campaign} is under way")
+        self._jobs.mark_cancelled(campaign)
+        self._jobs.forget_chunks(campaign)
+        scheduling.take_cancel(state)
+        self._finish_if_over(state)
+        return Accepted()
+
+    def _status(self) -> Status:
+        return Status(PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values()))
+
+    def _shutdown(self, force: bool) -> Answer:
+        if self._states and not force:
+            return Refused(
+                f"{len(self._states)} campaigns are under way: {', '.join(self._states)}",
+                "wait for them, or stop the lab with --force",
+            )
+        self._ends = True
+        return Accepted()
+
+    def _tell(self, campaign: str, event: Event) -> None:
+        """Send an event to everybody who follows a campaign."""
+        message = encode(event)
+        for client in self._followers.get(campaign, ()):
+            self._desk.send_multipart([client, message])
+
+    # ---- events ----
+
+    def _take_events(self, inbox: "zmq.Socket[bytes]") -> None:
+        while inbox.poll(0):
+            event: AnyEvent = decode(inbox.recv(), AnyEvent)
+            log.debug("%s", event)
+            match event:
+                case HostUp(host, slots):
+                    self._hosts[host] = slots
+                case SlotDied(host, slot):
+                    for state in list(self._states.values()):
+                        self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
+                case RunCommitted(outcome):
+                    self._take_outcome(outcome)
+                case _ if state := self._states.get(event.campaign):
+                    self._take_campaign_event(state, event)
+
+    def _take_campaign_event(self, state: CampaignState, event: Event) -> None:
+        campaign = state.campaign.id
+        match event:
+            case CampaignPrepared(_, prepared):
+                results.note_prepared(self._paths.campaign(campaign), prepared)
+                self._jobs.keep_prepared(campaign, prepared)
+                scheduling.take_prepared(state, prepared)
+                self._tell(campaign, event)
+                self._finish_if_over(state)
+            case CampaignRefused():
+                self._tell(campaign, event)
+                self._forget(campaign)
+            case ChunkStarted(_, chunk, _, slot):
+                scheduling.take_chunk_started(state, chunk, slot)
+            case ChunkEnded():
+                self._give_up(state, scheduling.take_chunk_ended(state, event), event.error)
+                self._finish_if_over(state)
+            case _:
+                self._tell(campaign, event)
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        state = self._states.get(outcome.campaign)
+        if state is not None and scheduling.take_outcome(state, outcome):
+            self._tell(outcome.campaign, RunCommitted(outcome))
+            self._finish_if_over(state)
+
+    def _give_up(self, state: CampaignState, attempts: Iterable[Attempt], reason: str) -> None:
+        """Runs that were begun too often are over without a result."""
+        for attempt in attempts:
+            now = time.time()
+            self._delivered.put(
+                Outcome(
+                    campaign=state.campaign.id,
+                    run=attempt.run,
+                    attempt=attempt.number,
+                    kind="lost",
+                    exit_status=-1,
+                    host="",
+                    slot="",
+                    started=now,
+                    ended=now,
+                    error=f"given up after {attempt.number} attempts: {reason}",
+                )
+            )
+
+    def _finish_if_over(self, state: CampaignState) -> None:
+        if state.is_over:
+            self._tell(state.campaign.id, CampaignEnded(state.campaign.id, state.cancelled))
+            self._forget(state.campaign.id)
+
+    def _forget(self, campaign: str) -> None:
+        self._jobs.drop_campaign(campaign)
+        del self._states[campaign]
+        self._followers.pop(campaign, None)
+
+    def _feed(self) -> None:
+        for feed in scheduling.next_feeds(list(self._states.values()), self._hosts):
+            self._jobs.put_chunk(feed.host, feed.chunk)
+
+
+def _status_of(state: CampaignState) -> CampaignStatus:
+    failed = sum(outcome.kind != "done" for outcome in state.over.values())
+    return CampaignStatus(
+        id=state.campaign.id,
+        name=state.campaign.name,
+        config=state.campaign.config,
+        user=state.campaign.user,
+        phase="cancelled" if state.cancelled else "running" if state.prepared else "building",
+        total=state.total,
+        done=len(state.over) - failed,
+        failed=failed,
+        running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
+    )

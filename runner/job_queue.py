@@ -1,0 +1,175 @@
+"""What goes through Redis: jobs to the workers, events back to the foreman.  The only module that imports rq.
+
+A job is JSON: the name of a handler and one string.  A worker runs the handlers that it was given and nothing else,
+so whoever can write to a queue can order work but not choose code.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from runner.model import AnyEvent, Campaign, Chunk, Event, Prepared, decode, encode
+
+log = logging.getLogger(__name__)
+
+#: RQ ends a job after 180 s unless told otherwise, and treats -1 badly; this is three years.
+FOREVER = 100_000_000
+
+BUILD_QUEUE = "build"
+EVENTS = "labfleet:events"
+
+Handler = Callable[[str], None]
+
+
+def connect(url: str) -> "Redis":
+    """Return a connection that survives a restart of Redis and waits as long as it has to."""
+    return Redis.from_url(
+        url,
+        socket_timeout=None,
+        health_check_interval=30,
+        retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), 100),
+    )
+
+
+def host_queue(host: str) -> str:
+    """Return the name of the queue that the slots of a host consume."""
+    return f"host-{host}"
+
+
+def _job_class(handlers: Mapping[str, Handler]) -> type[Job]:
+    """Return a Job that runs the given handlers only.  RQ's own would import and call any function by its name."""
+
+    class ListedJob(Job):
+        def _execute(self) -> None:
+            handler = handlers.get(self.func_name)
+            if handler is None:
+                raise ValueError(f"refused: no handler named {self.func_name!r}")
+            handler(*self.args)
+
+    return ListedJob
+
+
+class JobQueue:
+    """The foreman's end: puts jobs into queues, keeps campaigns where workers find them, reads events."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def _put(self, queue: str, handler: str, argument: str) -> None:
+        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})).enqueue_call(
+            handler,
+            args=(argument,),
+            job_id=f"{handler}-{uuid.uuid4().hex}",
+            timeout=FOREVER,
+            result_ttl=0,
+            failure_ttl=86400,
+            description=argument[:200],
+        )
+
+    def put_build(self, campaign: str) -> None:
+        """Queue the build job of a campaign."""
+        self._put(BUILD_QUEUE, "prepare", campaign)
+
+    def put_chunk(self, host: str, chunk: Chunk) -> None:
+        """Queue a chunk for the slots of a host."""
+        self._put(host_queue(host), "simulate", encode(chunk).decode())
+
+    def forget_chunks(self, campaign: str) -> None:
+        """Take the campaign's build job and chunks that nobody has begun out of the queues."""
+        for queue in Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})):
+            for job in queue.get_jobs():
+                if campaign in str(job.description):
+                    job.delete()
+
+    def keep_campaign(self, campaign: Campaign) -> None:
+        """Make a campaign's description available to workers."""
+        self._redis.set(f"labfleet:campaign:{campaign.id}", encode(campaign))
+
+    def keep_prepared(self, campaign: str, prepared: Prepared) -> None:
+        """Make the outcome of a build job available to workers."""
+        self._redis.set(f"labfleet:prepared:{campaign}", encode(prepared))
+
+    def mark_cancelled(self, campaign: str) -> None:
+        """Tell the slots that a campaign's runs are no longer wanted."""
+        self._redis.set(f"labfleet:cancelled:{campaign}", "1", ex=7 * 86400)
+
+    def drop_campaign(self, campaign: str) -> None:
+        """Remove what workers needed to know of a campaign."""
+        self._redis.delete(f"labfleet:campaign:{campaign}", f"labfleet:prepared:{campaign}")
+
+    def events(self, last: str = "0") -> Iterator[tuple[str, AnyEvent | None]]:
+        """Yield (id, event) for everything posted after ``last``, waiting for more; what is no event yields None."""
+        while True:
+            answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=5000)
+            for _, entries in answer or ():
+                for entry, fields in entries:
+                    last = entry.decode()
+                    yield last, _decoded(fields)
+
+    def drop_events(self, until: str) -> None:
+        """Remove the events up to and including one; they have been dealt with."""
+        milliseconds, _, sequence = until.partition("-")
+        self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}")
+
+
+def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
+    try:
+        event: AnyEvent = decode(fields.get(b"event", b""), AnyEvent)
+    except ValueError:
+        log.warning("refused a malformed event: %.200r", fields)
+        return None
+    return event
+
+
+class WorkerEnd:
+    """A worker's end: what jobs need to know, and events to the foreman."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def campaign(self, campaign: str) -> Campaign:
+        """Return a campaign's description.  Raises LookupError if nobody keeps it."""
+        found: Campaign = decode(self._kept(f"labfleet:campaign:{campaign}"), Campaign)
+        return found
+
+    def prepared(self, campaign: str) -> Prepared:
+        """Return the outcome of a campaign's build job.  Raises LookupError if nobody keeps it."""
+        found: Prepared = decode(self._kept(f"labfleet:prepared:{campaign}"), Prepared)
+        return found
+
+    def _kept(self, key: str) -> bytes:
+        data: Any = self._redis.get(key)
+        if data is None:
+            raise LookupError(f"{key} is not known (any more)")
+        return bytes(data)
+
+    def post(self, event: Event) -> None:
+        """Append an event to the stream that the foreman reads."""
+        self._redis.xadd(EVENTS, {"event": encode(event)})
+
+    def is_cancelled(self, campaign: str) -> bool:
+        """Say whether a campaign's runs are no longer wanted."""
+        return bool(self._redis.exists(f"labfleet:cancelled:{campaign}"))
+
+    def serve(self, queue: str, handlers: Mapping[str, Handler]) -> None:
+        """Do the jobs of one queue, one after the other, until SIGTERM.
+
+        One queue only: with several RQ pops by BLPOP, and a job is lost when the worker dies right then.
+        """
+        worker = SimpleWorker(
+            [queue],
+            name=f"{queue}-{uuid.uuid4().hex[:12]}",
+            connection=self._redis,
+            serializer=JSONSerializer,
+            job_class=_job_class(handlers),
+            log_job_description=False,
+        )
+        worker.work(logging_level="WARNING")

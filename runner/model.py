@@ -1,0 +1,400 @@
+"""The values that pass between the parts, and how they look as JSON.
+
+Each is frozen; each knows its own encoding through :func:`encode` and :func:`decode`.  Whoever changes a field that
+travels between client and lab raises :data:`PROTOCOL`.
+"""
+
+import json
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+#: Version of everything that client, foreman and workers say to each other.
+PROTOCOL = 1
+
+#: What became of one attempt at a run.
+Kind = Literal["done", "error", "crash", "cancelled", "lost"]
+
+T = TypeVar("T")
+
+
+class Value(msgspec.Struct, frozen=True):
+    """Base of all values that travel."""
+
+
+# ---- what is to be done ------------------------------------------------------------------------------------------
+
+
+class Build(Value):
+    """How the model's program comes into being; all of it relative to the project's root."""
+
+    #: Where the commands run.
+    directory: str = "."
+    #: One after the other; empty when there is nothing to build.  ``MODE`` is in their environment.
+    commands: tuple[tuple[str, ...], ...] = ()
+    #: The Makefiles to ask for their target, in this order, when no program is named.
+    makefiles: tuple[str, ...] = ()
+
+
+class Launch(Value):
+    """How the simulation program is started, apart from the run it is to do."""
+
+    #: Path relative to the working directory, absolute, a name on PATH, a shared library; None: ask the Makefile.
+    program: str | None = None
+    ini_files: tuple[str, ...] = ()
+    #: NED folders relative to the working directory; empty: the program's own default.
+    ned_path: tuple[str, ...] = ()
+    #: Further options as the person typed them.
+    arguments: tuple[str, ...] = ()
+
+
+class Campaign(Value):
+    """One configuration of one revision of one project, as the client submits it."""
+
+    id: str
+    protocol: int
+    #: Identifies the project at the git server, e.g. ``aloha-1f3a9c04``.
+    project: str
+    #: The folder that the results go home to: the name of the project's root.
+    name: str
+    commit: str
+    tree: str
+    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    sources: str
+    #: The working directory relative to the project's root.
+    directory: str
+    config: str
+    run_filter: str
+    mode: str
+    build: Build
+    launch: Launch
+    #: Environment of builds and runs; on a local lab the client's own.
+    environment: dict[str, str]
+    #: Seconds since the epoch.
+    submitted: float
+    user: str
+    #: At most so many chunks of this campaign at once; None: as many as there are slots.
+    jobs: int | None = None
+    #: Runs per process; None: follows the measured run time.
+    batch: int | None = None
+    #: Only list the runs.
+    dry_run: bool = False
+
+
+class Run(Value):
+    """One run of a configuration: its number and the values of its iteration variables."""
+
+    number: int
+    #: Without the dollar sign, in the order the program lists them; ``repetition`` is the last.
+    variables: dict[str, str]
+
+
+class Command(Value):
+    """One process of a run.  A run is a list of them, the simulation program last."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str] = {}
+
+
+class Attempt(Value):
+    """One try at one run."""
+
+    run: int
+    number: int
+
+
+class Chunk(Value):
+    """What one RQ job carries to a slot: some runs of one campaign."""
+
+    id: str
+    campaign: str
+    attempts: tuple[Attempt, ...]
+    #: May they share one process?
+    shared: bool
+
+
+# ---- what came of it ---------------------------------------------------------------------------------------------
+
+
+class File(Value):
+    """A file that a run left."""
+
+    #: Relative to the project's root, with ``/``; may begin with ``../``.
+    path: str
+    #: In bytes.
+    size: int
+    #: Modification time in nanoseconds; kept, because a .vci records its .vec's.
+    mtime_ns: int
+    #: Empty until the uploader has read the file.
+    sha256: str = ""
+    #: The snapshot has a file of this name too, and the run changed its own copy.
+    given: bool = False
+
+
+class Outcome(Value):
+    """How one attempt ended and what it left."""
+
+    campaign: str
+    run: int
+    attempt: int
+    kind: Kind
+    exit_status: int
+    host: str
+    slot: str
+    #: Seconds since the epoch.
+    started: float
+    ended: float
+    #: The program's own words, e.g. the text after ``<!> Error:``.
+    error: str = ""
+    command: tuple[str, ...] = ()
+    seed_set: str = ""
+    files: tuple[File, ...] = ()
+    #: Length of the run's log in bytes.
+    log_size: int = 0
+
+
+class Prepared(Value):
+    """A built campaign and the runs that its own program listed."""
+
+    key: str
+    #: True when this campaign's build job had to build; False when the product was there.
+    built: bool
+    #: Start of every command line: ``("./aloha",)`` or ``("opp_run", "-l", "../src/foo")``.
+    program: tuple[str, ...]
+    toolchain: str
+    runs: tuple[Run, ...]
+
+
+class Result(Value):
+    """What a campaign came to, as the person is told at its end and ``--json`` prints it."""
+
+    campaign: str
+    name: str
+    config: str
+    #: Absolute paths at the client.
+    results: str
+    manifest: str
+    total: int
+    #: One per run that is over, ordered by run number.
+    outcomes: tuple[Outcome, ...]
+    #: Run number to the path of its full log at the client.
+    logs: dict[int, str]
+    #: Sentences that the person has to know, e.g. of two runs that wrote the same file.
+    warnings: tuple[str, ...] = ()
+    cancelled: bool = False
+    #: True when nothing had to be compiled.
+    product_reused: bool = False
+    #: Wall-clock seconds from the command to the last result at home.
+    seconds: float = 0.0
+
+
+# ---- events: what the lab's parts tell the foreman, and the foreman the followers ----------------------------------
+
+
+class Event(Value, tag=True):
+    """Something that happened; carried by the event stream in Redis or by the foreman's socket."""
+
+
+class HostUp(Event):
+    """An agent serves its host's queue with so many slots."""
+
+    host: str
+    slots: int
+
+
+class BuildStarted(Event):
+    """The build job found no product for the campaign's key and builds it."""
+
+    campaign: str
+
+
+class CampaignPrepared(Event):
+    """Product and list of runs are there."""
+
+    campaign: str
+    prepared: Prepared
+
+
+class CampaignRefused(Event):
+    """The campaign cannot be run: build failed, unknown configuration, …"""
+
+    campaign: str
+    exit_code: int
+    message: str
+    hint: str
+
+
+class RunStarted(Event):
+    """A slot's process began with this run."""
+
+    campaign: str
+    run: int
+    attempt: int
+    host: str
+    slot: str
+    time: float
+
+
+class RunProgressed(Event):
+    """What the simulation said of itself last."""
+
+    campaign: str
+    run: int
+    #: Simulation time in seconds.
+    sim_time: float
+    #: Between 0 and 100; None without a sim-time-limit.
+    percent: float | None
+    #: Simulated seconds per second; None until measured.
+    speed: float | None
+
+
+class ChunkStarted(Event):
+    """A slot has begun a chunk."""
+
+    campaign: str
+    chunk: str
+    host: str
+    slot: str
+
+
+class ChunkEnded(Event):
+    """A slot is through with a chunk; its outcomes come separately, when they are delivered."""
+
+    campaign: str
+    chunk: str
+    host: str
+    #: Attempts that came to no outcome, and the slot's own trouble that was the reason.
+    unfinished: tuple[Attempt, ...] = ()
+    error: str = ""
+
+
+class SlotDied(Event):
+    """An agent found one of its slots dead; what the slot had begun has to be done elsewhere."""
+
+    host: str
+    slot: str
+
+
+class RunDelivered(Event):
+    """The uploader has put an attempt's files into the result store's incoming folder."""
+
+    outcome: Outcome
+
+
+class RunCommitted(Event):
+    """The result store holds this run's record; the files may be fetched."""
+
+    outcome: Outcome
+
+
+class CampaignEnded(Event):
+    """Nothing more will come from this campaign."""
+
+    campaign: str
+    cancelled: bool
+
+
+AnyEvent = (
+    HostUp
+    | BuildStarted
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | SlotDied
+    | RunDelivered
+    | RunCommitted
+    | CampaignEnded
+)
+
+
+# ---- what a client asks of the foreman ---------------------------------------------------------------------------
+
+
+class Request(Value, tag=True):
+    """A question or an order to the foreman."""
+
+
+class Submit(Request):
+    """Take on a campaign and tell the sender everything that happens to it."""
+
+    campaign: Campaign
+
+
+class Cancel(Request):
+    """Start no more runs of a campaign and end those that run."""
+
+    campaign: str
+
+
+class AskStatus(Request):
+    """Answer with :class:`Status`."""
+
+
+class Shutdown(Request):
+    """End the lab's services; refused while campaigns run, unless forced."""
+
+    force: bool = False
+
+
+AnyRequest = Submit | Cancel | AskStatus | Shutdown
+
+
+class Answer(Value, tag=True):
+    """The foreman's reply to a request."""
+
+
+class Accepted(Answer):
+    """It will be done."""
+
+
+class Refused(Answer):
+    """It will not be done, and why."""
+
+    message: str
+    hint: str = ""
+
+
+class CampaignStatus(Value):
+    """Where one campaign stands."""
+
+    id: str
+    name: str
+    config: str
+    user: str
+    phase: str
+    total: int
+    done: int
+    failed: int
+    running: int
+
+
+class Status(Answer):
+    """What the lab does just now."""
+
+    protocol: int
+    hosts: dict[str, int]
+    campaigns: tuple[CampaignStatus, ...]
+
+
+AnyAnswer = Accepted | Refused | Status
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as one line of JSON."""
+    return msgspec.json.encode(value)
+
+
+def decode(data: bytes | str, kind: Any) -> Any:
+    """Return the value of the given type (or union of types) that JSON describes.
+
+    Raises ``msgspec.DecodeError`` (a ValueError) for anything else, unknown kinds and wrong types included.
+    """
+    return msgspec.json.decode(data, type=kind)
+
+
+def pretty(value: Any) -> str:
+    """Return a value as JSON for people, ending in a newline."""
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n"

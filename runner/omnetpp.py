@@ -1,0 +1,180 @@
+"""What labfleet knows of OMNeT++: argument lists for its programs, and parsers for what they print.  Pure functions.
+
+The command line and the query mode are those of the Simulation Manual's chapter "Running Simulations" (Cmdenv).
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from runner.model import Launch, Run
+
+# ---- argument lists ----------------------------------------------------------------------------------------------
+
+
+def program_command(program: str, mode: str) -> tuple[str, ...]:
+    """Return how a program is started: an executable by itself, a shared library by ``opp_run``.
+
+    ``program`` is an absolute path, a name on PATH (no slash), or relative to the working directory.
+    """
+    folder, name = os.path.split(program)
+    if name.endswith((".so", ".dylib")):
+        bare = name.rsplit(".", 1)[0].removeprefix("lib").removesuffix("_dbg")
+        return (opp_run(mode), "-l", os.path.join(folder or ".", bare))
+    return (program,)
+
+
+def opp_run(mode: str) -> str:
+    """Return the name of OMNeT++'s own program for models that bring none."""
+    return "opp_run_dbg" if mode == "debug" else "opp_run"
+
+
+def _model_options(launch: Launch) -> tuple[str, ...]:
+    options: list[str] = []
+    for ini in launch.ini_files:
+        options += ["-f", ini]
+    if launch.ned_path:
+        options += ["-n", ";".join(launch.ned_path)]
+    return (*options, *launch.arguments)
+
+
+def query_command(program: Sequence[str], launch: Launch, config: str, run_filter: str) -> tuple[str, ...]:
+    """Return the command that lists the runs which a filter selects."""
+    selection = ("-r", run_filter) if run_filter else ()
+    return (*program, *_model_options(launch), "-c", config, *selection, "-s", "-q", "runs")
+
+
+def simulation_command(program: Sequence[str], launch: Launch, config: str, runs: Sequence[int]) -> tuple[str, ...]:
+    """Return the command that does the given runs in one Cmdenv process, as opp_runall would have it."""
+    numbers = ",".join(map(str, runs))
+    given = launch.arguments
+    quiet = () if "-s" in given else ("-s",)
+    interface = () if "-u" in given else ("-u", "Cmdenv")
+    redirect = ()
+    if not any(argument.startswith("--cmdenv-redirect-output=") for argument in given):
+        redirect = ("--cmdenv-redirect-output=true",)
+    return (*program, *_model_options(launch), "-c", config, *quiet, *interface, *redirect, "-r", numbers)
+
+
+def make_target_command(makefile: str) -> tuple[str, ...]:
+    """Return the command that prints the target of a Makefile, e.g. ``./aloha`` or ``../src/libINET.so``.
+
+    Makefiles of opp_makemake's have TARGET_DIR and TARGET; others at least TARGET, as is the custom.
+    """
+    question = "labfleet-target:;@echo $(if $(TARGET),$(or $(TARGET_DIR),.)/$(TARGET))"
+    return ("make", "--no-print-directory", "-s", "-f", makefile, f"--eval={question}", "labfleet-target")
+
+
+# ---- answers to queries ------------------------------------------------------------------------------------------
+
+_RUN_LINE = re.compile(r"Run (\d+): (.*)")
+_VARIABLE = re.compile(r"\$(\w+)=(.*?)(?=, \$\w+=|$)")
+
+
+def parse_runs(text: str) -> tuple[Run, ...]:
+    """Return the runs that ``-q runs`` lists."""
+    found = (_RUN_LINE.match(line) for line in text.splitlines())
+    return tuple(Run(int(m[1]), dict(_VARIABLE.findall(m[2]))) for m in found if m)
+
+
+_ERROR = re.compile(r"^(?:<!> )?Error(?:: | -- )(.*)", re.MULTILINE)
+
+
+def error_text(log: str) -> str:
+    """Return what the program says went wrong: the text after ``<!> Error:``; empty if it says nothing."""
+    errors = [m[1].strip() for m in _ERROR.finditer(log)]
+    telling = [text for text in errors if not text.startswith("see ")]
+    return (telling or errors or [""])[0]
+
+
+_SECTION = re.compile(r"^\s*\[\s*(?:Config\s+)?([^\]\s]+)\s*\]", re.MULTILINE)
+_INCLUDE = re.compile(r"^\s*include\s+(.+?)\s*$", re.MULTILINE)
+
+
+def configurations(ini: str, read: Callable[[str], str | None]) -> tuple[str, ...]:
+    """Return the names of the configurations in an ini file, General first.
+
+    There is no query for them.  ``read`` returns the text of a file by its name relative to the working directory,
+    or None; it is asked for the ini file itself and for what that includes.
+    """
+    names: dict[str, None] = {"General": None}
+    seen: set[str] = set()
+
+    def collect(name: str) -> None:
+        name = os.path.normpath(name)
+        if name in seen:
+            return
+        seen.add(name)
+        text = read(name)
+        if text is None:
+            return
+        names.update(dict.fromkeys(_SECTION.findall(text)))
+        for included in _INCLUDE.findall(text):
+            collect(os.path.join(os.path.dirname(name), included))
+
+    collect(ini)
+    return tuple(names)
+
+
+# ---- console output ----------------------------------------------------------------------------------------------
+
+_RUN_START = re.compile(r"^.* run #(\d+): ")
+
+
+def started_run(line: str) -> int | None:
+    """Return the run number that a line on Cmdenv's standard output (with ``-s``) announces."""
+    found = _RUN_START.match(line)
+    return int(found[1]) if found else None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a simulation says of its progress."""
+
+    #: Seconds of simulation time.
+    sim_time: float
+    #: Of this run; None without a limit on the simulation time.
+    percent: float | None
+    #: Simulated seconds per second.
+    speed: float | None
+
+
+_EVENT = re.compile(r"^\*\* Event #\d+\s+t=([\d.e+-]+)\s+Elapsed:.*?(?:(\d+)% completed.*)?$", re.MULTILINE)
+_SPEED = re.compile(r"simsec/sec=([\d.e+-]+)")
+
+
+def last_status(text: str) -> Status | None:
+    """Return the last status that Cmdenv printed in a piece of console output; None if there is none."""
+    found = None
+    for found in _EVENT.finditer(text):
+        pass
+    if found is None:
+        return None
+    speed = _SPEED.search(text, found.end())
+    return Status(
+        sim_time=float(found[1]),
+        percent=float(found[2]) if found[2] else None,
+        speed=(float(speed[1]) or None) if speed else None,
+    )
+
+
+# ---- names of result files ---------------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"[\w.+=,#-]+")
+
+
+def file_stem(config: str, run: Run) -> str | None:
+    """Return what the default names of a run's files begin with, up to the suffix; None where that is not certain.
+
+    ``${configname}-${iterationvarsf}#${repetition}``.  OMNeT++ replaces characters that are odd in file names, so
+    only runs whose values have none can be told apart by name.
+    """
+    values = [f"{name}={value}" for name, value in run.variables.items() if name != "repetition"]
+    stem = f"{config}-{','.join(values) + '-' if values else ''}#{run.variables.get('repetition', '0')}"
+    return stem if _PLAIN.fullmatch(stem) else None
+
+
+def stem_of(path: str) -> str:
+    """Return a file's name without folder and suffix."""
+    return os.path.splitext(os.path.basename(path))[0]

@@ -1,0 +1,255 @@
+"""Every file name of labfleet, in one place.
+
+Layout of a lab's home (``$LABFLEET_HOME``, by default ``~/.local/state/labfleet``); in a remote lab the head holds
+the first half and every worker the second::
+
+    lab.json lab.lock log/        what runs, and what it said
+    redis/                        append-only file
+    git/PROJECT.git               git server: one bare repository per project
+    products/KEY/                 product.json, tree/
+    campaigns/ID/                 the result store: campaign.json, prepared.json, incoming/, runs/, failed/, records/
+    logs/ID/                      the log hub's files
+
+    mirror/PROJECT.git            this host's copy of the repositories
+    builds/…/                     the builder's working trees
+    checkouts/TREE-KEY/           commit and products, shared by all slots, read-only
+    private/…/                    private directories of running processes
+    spool/RUN/                    finished attempts that wait for the uploader
+
+    snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
+"""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+#: The folder that holds tasks.py, runner/, playbooks/, inventory/ and examples/: a checkout, or the wheel's folder.
+SOURCE = Path(__file__).resolve().parent.parent
+
+PLAYBOOKS = SOURCE / "playbooks"
+INVENTORY = SOURCE / "inventory"
+EXAMPLE = SOURCE / "examples" / "aloha"
+
+#: Folders that a simulation fills; they never travel with a snapshot.
+GENERATED = ("results", "frames", "out")
+
+#: The folder of a campaign's own files, inside the results folder.
+CAMPAIGNS = "labfleet"
+
+#: A file of a run that is not done ends in this, so that no analysis tool takes it for a result.
+PARTIAL = ".partial"
+
+
+def home() -> Path:
+    """Return the home of this user's local lab and client."""
+    if chosen := os.environ.get("LABFLEET_HOME"):
+        return Path(chosen).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "labfleet"
+
+
+def stored_name(path: str) -> str:
+    """Return where a run's file lies inside its attempt's folder; the parent folder has a name of its own there."""
+    return "/".join("_parent" if part == ".." else part for part in path.split("/"))
+
+
+@dataclass(frozen=True)
+class LabPaths:
+    """File names of one lab, seen from the machine that they are on."""
+
+    home: Path
+
+    @cached_property
+    def sockets(self) -> Path:
+        """Folder of the Unix sockets: their names must be short (108 bytes), wherever the home is."""
+        digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        return Path(base if len(base) <= 50 else "/tmp") / f"labfleet-{os.getuid()}-{digest}"
+
+    # services
+    @property
+    def lab_file(self) -> Path:
+        """What runs: process, code version, slots."""
+        return self.home / "lab.json"
+
+    @property
+    def lab_lock(self) -> Path:
+        """Held while services are started or stopped."""
+        return self.home / "lab.lock"
+
+    @property
+    def service_logs(self) -> Path:
+        """One file per service."""
+        return self.home / "log"
+
+    @property
+    def redis(self) -> Path:
+        """Redis's working directory."""
+        return self.home / "redis"
+
+    @property
+    def redis_socket(self) -> Path:
+        """Unix socket of Redis."""
+        return self.sockets / "redis"
+
+    def endpoint(self, name: str) -> str:
+        """Return the ZeroMQ endpoint of a service: foreman, hub, hub-in, uploader."""
+        return f"ipc://{self.sockets / name}"
+
+    # head
+    def repository(self, project: str) -> Path:
+        """Return the git server's repository of a project."""
+        return self.home / "git" / f"{project}.git"
+
+    def product(self, key: str) -> Path:
+        """Return the folder of a product."""
+        return self.home / "products" / key
+
+    def campaign(self, campaign: str) -> "CampaignPaths":
+        """Return the result store's file names of a campaign."""
+        return CampaignPaths(self.home / "campaigns" / campaign)
+
+    @property
+    def campaigns(self) -> Path:
+        """The result store."""
+        return self.home / "campaigns"
+
+    def log(self, campaign: str, stream: str) -> Path:
+        """Return the hub's file of one stream: a run's log, or ``build``."""
+        return self.home / "logs" / campaign / stream
+
+    # worker
+    def mirror(self, project: str) -> Path:
+        """Return this host's copy of a project's repository."""
+        return self.home / "mirror" / f"{project}.git"
+
+    def builder(self, project: str, variant: str) -> Path:
+        """Return the builder's working place for a project built in one way."""
+        return self.home / "builds" / f"{project}-{variant}"
+
+    def checkout(self, tree: str, key: str) -> Path:
+        """Return the shared checkout of a tree with its products."""
+        return self.home / "checkouts" / f"{tree[:20]}-{key[:20]}"
+
+    @property
+    def private(self) -> Path:
+        """Parent of all private directories."""
+        return self.home / "private"
+
+    @property
+    def spool(self) -> Path:
+        """Parent of the attempts that wait for the uploader."""
+        return self.home / "spool"
+
+    # client
+    def snapshots(self, project: str) -> Path:
+        """Return the client's private git directory of a project."""
+        return self.home / "snapshots" / f"{project}.git"
+
+
+@dataclass(frozen=True)
+class CampaignPaths:
+    """File names of one campaign in the result store."""
+
+    root: Path
+
+    @property
+    def campaign(self) -> Path:
+        """The submitted campaign."""
+        return self.root / "campaign.json"
+
+    @property
+    def prepared(self) -> Path:
+        """The list of runs and the build key."""
+        return self.root / "prepared.json"
+
+    @property
+    def ended(self) -> Path:
+        """Present when nothing more will come."""
+        return self.root / "ended.json"
+
+    def incoming(self, run: int, attempt: int) -> Path:
+        """Return where the uploader puts an attempt."""
+        return self.root / "incoming" / f"{run}.{attempt}"
+
+    def committed(self, run: int, attempt: int, done: bool) -> Path:
+        """Return where a committed attempt lies; those of failed runs lie apart."""
+        return self.root / ("runs" if done else "failed") / f"{run}.{attempt}"
+
+    @property
+    def records(self) -> Path:
+        """Folder of the commit records."""
+        return self.root / "records"
+
+    def record(self, run: int) -> Path:
+        """Return the commit record of a run: present exactly when the run is over and its files are complete."""
+        return self.records / f"{run}.json"
+
+
+@dataclass(frozen=True)
+class AttemptPaths:
+    """File names inside one attempt's folder: in the spool, incoming, and in the result store."""
+
+    root: Path
+
+    @property
+    def outcome(self) -> Path:
+        """The attempt's :class:`~runner.model.Outcome`."""
+        return self.root / "outcome.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything the run printed."""
+        return self.root / "log"
+
+    @property
+    def files(self) -> Path:
+        """Top of the files that the run left."""
+        return self.root / "files"
+
+    def file(self, path: str) -> Path:
+        """Return where one of the run's files lies."""
+        return self.files / stored_name(path)
+
+
+@dataclass(frozen=True)
+class HomePaths:
+    """File names of one campaign in the person's results folder."""
+
+    results: Path
+    campaign: str
+
+    @property
+    def root(self) -> Path:
+        """Folder of this campaign's own files."""
+        return self.results / CAMPAIGNS / self.campaign
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest of this campaign."""
+        return self.root / "campaign.json"
+
+    @property
+    def latest(self) -> Path:
+        """Beside the results: a link to the latest campaign's manifest."""
+        return self.results / "campaign.json"
+
+    @property
+    def build_log(self) -> Path:
+        """Everything the build printed."""
+        return self.root / "build.log"
+
+    def log(self, run: int) -> Path:
+        """Return where a run's full log is kept."""
+        return self.root / "logs" / f"run-{run}.log"
+
+    def failed(self, run: int, kind: str, path: str) -> Path:
+        """Return where a file of a run that is not done goes: apart, and named as what it is."""
+        return self.root / "failed" / f"run-{run}-{kind}" / (stored_name(path) + PARTIAL)
+
+    def own(self, run: int, path: str) -> Path:
+        """Return where a file goes whose path another run, or the project itself, has too."""
+        return self.root / "same-name" / f"run-{run}" / stored_name(path)

@@ -1,0 +1,97 @@
+"""A run's own view of the project: nothing that it does can change the checkout that all slots share.
+
+From the project's root down to the working directory there are real directories (a spine); what lies beside the spine
+is linked; the files of the working directory are copied.  So a relative path means what it means at home, a new file
+is a real one in a real directory, and the whole costs milliseconds however large the project is.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Larger files of the working directory are linked: copying them for each run costs more than it protects.
+LARGEST_COPY = 16 * 1024 * 1024
+
+
+@dataclass
+class PrivateDirectory:
+    """A private directory, and what was in it before anything ran."""
+
+    #: Parent of the project's root; everything inside belongs to one process.
+    top: Path
+    root: Path
+    #: Where the program runs.
+    working_directory: Path
+    #: Real files at the beginning: path → (modification time, size).
+    _given: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, top: Path, name: str, checkout: Path, directory: str) -> "PrivateDirectory":
+        """Lay out a private directory ``top`` for running in ``directory`` of a checkout.
+
+        ``name`` is the project root's name at home.  Raises FileNotFoundError if the checkout has no such directory.
+        """
+        root = top / name
+        parts = [part for part in directory.split("/") if part not in ("", ".")]
+        private = cls(top, root, root.joinpath(*parts))
+        source, target = checkout, root
+        target.mkdir(parents=True)
+        for part in parts:
+            _link_all(source, target, skip=part)
+            source, target = source / part, target / part
+            target.mkdir()
+        private._fill(source)
+        return private
+
+    def _fill(self, source: Path) -> None:
+        """Copy the files of the working directory and link its folders."""
+        with os.scandir(source) as entries:
+            for entry in entries:
+                target = self.working_directory / entry.name
+                if entry.is_symlink():
+                    os.symlink(os.readlink(entry.path), target)
+                elif entry.is_file() and entry.stat().st_size <= LARGEST_COPY:
+                    shutil.copyfile(entry.path, target)
+                    os.chmod(target, entry.stat().st_mode | 0o200)
+                    info = target.stat()
+                    self._given[str(target)] = (info.st_mtime_ns, info.st_size)
+                else:
+                    os.symlink(entry.path, target)
+
+    def real_directories(self) -> list[str]:
+        """Return the directories in which a run may have made files."""
+        return [folder for folder, _, _ in os.walk(self.top)]
+
+    def new_files(self) -> list[str]:
+        """Return the files that were made or changed since the beginning, sorted."""
+        found = []
+        for folder, _, names in os.walk(self.top):
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.islink(path) or not os.path.isfile(path):
+                    continue
+                info = os.stat(path)
+                if self._given.get(path) != (info.st_mtime_ns, info.st_size):
+                    found.append(path)
+        return sorted(found)
+
+    def was_given(self, path: str) -> bool:
+        """Say whether the project itself brought a file of that name."""
+        return path in self._given
+
+    def name_at_home(self, path: str) -> str:
+        """Return a file's path relative to the project's root."""
+        return os.path.relpath(path, self.root)
+
+    def remove(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.top, ignore_errors=True)
+
+
+def _link_all(source: Path, target: Path, skip: str) -> None:
+    """Link what is in one folder into another, but for one name."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.name != skip:
+                os.symlink(entry.path, target / entry.name)

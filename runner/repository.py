@@ -1,0 +1,79 @@
+"""Git repositories as labfleet uses them: bytes go in and come out unchanged, nobody's settings or hooks play a part."""
+
+import os
+from pathlib import Path
+
+from runner import shell
+
+#: Attributes in a repository's own file outrank those in the tree: no line-end conversion, filters or keywords.
+_ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding\n"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment for git: the person's, without what would point it to another repository."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **more}
+
+
+def git(repository: Path, *arguments: str, stdin: bytes | None = None, **variables: str) -> shell.Result:
+    """Run git on a repository.  Raises CommandFailed."""
+    argv = ["git", f"--git-dir={repository}", *arguments]
+    return shell.run(argv, env=environment(**variables), stdin=stdin)
+
+
+def create(repository: Path) -> None:
+    """Make an empty bare repository unless there is one."""
+    attributes = repository / "info" / "attributes"
+    if attributes.exists():
+        return
+    shell.run(["git", "init", "--quiet", "--bare", "--template=", str(repository)], env=environment())
+    git(repository, "config", "gc.auto", "0")
+    git(repository, "config", "core.hooksPath", os.devnull)
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text(_ATTRIBUTES)
+
+
+def has_commit(repository: Path, commit: str) -> bool:
+    """Say whether a commit is there, with all that belongs to it (a fetch is complete or leaves no ref)."""
+    return (repository / "refs" / "snapshots" / commit).exists()
+
+
+def fetch(repository: Path, server: str, ref: str) -> None:
+    """Fetch one ref from a server."""
+    git(repository, "fetch", "--quiet", "--no-tags", "--no-auto-gc", server, f"+{ref}:{ref}")
+
+
+def lay_out(repository: Path, tree: str, directory: Path, index: Path) -> None:
+    """Make a directory hold exactly a tree's files, apart from what git does not know.
+
+    The index remembers what is there: only files that differ from it are written, so make sees only real changes.
+    """
+    git(
+        repository,
+        f"--work-tree={directory}",
+        "-c",
+        "core.bare=false",
+        "read-tree",
+        "--reset",
+        "-u",
+        tree,
+        GIT_INDEX_FILE=str(index),
+    )
+
+
+def changed_files(repository: Path, directory: Path, index: Path) -> list[str]:
+    """Return the files of a directory that are not as the index knows them, new ones included."""
+    answer = git(
+        repository,
+        f"--work-tree={directory}",
+        "-c",
+        "core.bare=false",
+        "-C",
+        str(directory),
+        "ls-files",
+        "--others",
+        "--modified",
+        "-z",
+        GIT_INDEX_FILE=str(index),
+    )
+    return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]

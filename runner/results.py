@@ -1,0 +1,277 @@
+"""The result store: where the files of finished runs are kept, and when a run counts as finished.
+
+A run is over when its commit record is there.  The record is written last: files complete and on the disk, folder
+renamed to its place, and only then the record.  The first commit of a run wins; a later attempt's files are thrown
+away.  At home a file appears under its name complete and checked, or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from runner import __version__
+from runner.errors import LabFailed
+from runner.model import Campaign, File, Outcome, Prepared, decode, encode, pretty
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths
+
+#: Bytes read or copied at a time.
+BLOCK = 1 << 20
+
+
+# ---- worker: what is sent ----------------------------------------------------------------------------------------
+
+
+def sealed(attempt: AttemptPaths) -> Outcome:
+    """Return an attempt's outcome with the checksums of its files, and record them beside the files."""
+    outcome: Outcome = decode(attempt.outcome.read_bytes(), Outcome)
+    files = tuple(
+        msgspec.structs.replace(file, sha256=_digest(attempt.file(file.path))) for file in outcome.files
+    )
+    outcome = msgspec.structs.replace(outcome, files=files, seed_set=_seed_set(attempt, files))
+    attempt.outcome.write_bytes(encode(outcome))
+    return outcome
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seed_set(attempt: AttemptPaths, files: Iterable[File]) -> str:
+    """Return the seed set that the run's scalar file records; empty where there is none."""
+    for file in files:
+        if file.path.endswith(".sca"):
+            with attempt.file(file.path).open("rb") as scalars:
+                for line in scalars.read(8192).splitlines():
+                    if line.startswith(b"attr seedset "):
+                        return line.split()[2].decode(errors="replace")
+    return ""
+
+
+# ---- head: the commit --------------------------------------------------------------------------------------------
+
+
+def commit(store: CampaignPaths, outcome: Outcome) -> bool:
+    """Make a delivered attempt the result of its run; False if the run has one already.
+
+    Raises LabFailed if the delivery is not complete; then there is no record, and the run counts as not done.
+    """
+    incoming = AttemptPaths(store.incoming(outcome.run, outcome.attempt))
+    if store.record(outcome.run).exists():
+        shutil.rmtree(incoming.root, ignore_errors=True)
+        return False
+    for file in outcome.files:
+        _check_size(incoming.file(file.path), file.size)
+    if outcome.kind != "lost":
+        _check_size(incoming.log, outcome.log_size)
+        for path in (*(incoming.file(file.path) for file in outcome.files), incoming.log, incoming.outcome):
+            _to_disk(path)
+        place = store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
+        place.parent.mkdir(exist_ok=True)
+        os.rename(incoming.root, place)
+        _to_disk(place.parent)
+    _write_durably(store.record(outcome.run), encode(outcome))
+    return True
+
+
+def _check_size(path: Path, size: int) -> None:
+    found = path.stat().st_size if path.exists() else None
+    if found != size:
+        raise LabFailed(f"{path.name} was delivered with {found} bytes instead of {size}")
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.new")
+    with half.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(half, path)
+    _to_disk(path.parent)
+
+
+def accept(store: CampaignPaths, campaign: Campaign) -> None:
+    """Write down a submitted campaign; its environment may hold private things, so only its owner may read it."""
+    store.root.mkdir(parents=True, mode=0o700)
+    _write_durably(store.campaign, encode(campaign))
+
+
+def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
+    """Write down the runs of a campaign."""
+    _write_durably(store.prepared, encode(prepared))
+
+
+def records(store: CampaignPaths) -> dict[int, Outcome]:
+    """Return the outcomes of all runs that are over."""
+    found: list[Outcome] = [decode(path.read_bytes(), Outcome) for path in store.records.glob("[0-9]*.json")]
+    return {outcome.run: outcome for outcome in found}
+
+
+# ---- client: the way home ----------------------------------------------------------------------------------------
+
+#: Copies one stored file to a new local path; the local lab's source is a directory.
+Fetch = Callable[[Path, Path], None]
+
+
+@dataclass
+class Collector:
+    """Brings the files of finished runs to the places where a local run would have left them."""
+
+    store: CampaignPaths
+    home: HomePaths
+    #: The project's root.
+    root: Path
+    warnings: list[str] = field(default_factory=list)
+    #: Whose file is at a path now.
+    _owners: dict[str, int] = field(default_factory=dict)
+
+    def collect(self, outcome: Outcome) -> dict[str, str]:
+        """Bring one run's files home and return path in the run → path at home, both relative to the root.
+
+        Files that are already there under the same names are replaced, one by one and only by complete ones.
+        Raises LabFailed if a file does not arrive as it was sent.
+        """
+        if outcome.kind == "lost":
+            return {}
+        source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
+        _bring(source.log, self.home.log(outcome.run), None)
+        placed = {}
+        for file in outcome.files:
+            target = self._place(outcome, file)
+            _bring(source.file(file.path), target, file)
+            placed[file.path] = os.path.relpath(target, self.root)
+        return placed
+
+    def _place(self, outcome: Outcome, file: File) -> Path:
+        """Return where a file goes."""
+        if outcome.kind != "done":
+            return self.home.failed(outcome.run, outcome.kind, file.path)
+        if file.given:
+            self._warn(f"run {outcome.run} changed {file.path}, which is part of the project: its version is kept apart")
+            return self.home.own(outcome.run, file.path)
+        owner = self._owners.setdefault(file.path, outcome.run)
+        if owner == outcome.run:
+            return self.root / file.path
+        self._warn(f"runs {owner} and {outcome.run} both wrote {file.path}: each one's is kept under its run")
+        first = self.home.own(owner, file.path)
+        if not first.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
+            os.link(self.root / file.path, first)
+        return self.home.own(outcome.run, file.path)
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < 20 and text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _bring(source: Path, target: Path, expected: File | None) -> None:
+    """Copy a file so that it appears complete, with its modification time, and as it was when it was sent."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f".{target.name[:200]}.labfleet-new")
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as reader, half.open("wb") as writer:
+            while block := reader.read(BLOCK):
+                digest.update(block)
+                writer.write(block)
+        if expected:
+            if digest.hexdigest() != expected.sha256:
+                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+            os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
+        os.replace(half, target)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def results_folder(working_directory: Path, root: Path, outcomes: Iterable[Outcome]) -> Path:
+    """Return the folder that the runs' result files lie in, by default ``results`` in the working directory."""
+    folders = {
+        os.path.dirname(file.path)
+        for outcome in outcomes
+        for file in outcome.files
+        if file.path.endswith((".sca", ".vec")) and not file.given
+    }
+    if not folders:
+        return working_directory / "results"
+    return Path(os.path.normpath(root / os.path.commonpath(folders)))
+
+
+def manifest(
+    campaign: Campaign,
+    prepared: Prepared,
+    outcomes: Mapping[int, Outcome],
+    places: Mapping[int, Mapping[str, str]],
+    warnings: Iterable[str],
+) -> str:
+    """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
+
+    Paths are relative to the project's root, times seconds since the epoch.
+    """
+    runs = []
+    for run in prepared.runs:
+        entry: dict[str, object] = {"run": run.number, "variables": run.variables}
+        if outcome := outcomes.get(run.number):
+            home = places.get(run.number, {})
+            entry |= {
+                "kind": outcome.kind,
+                "attempt": outcome.attempt,
+                "exit_status": outcome.exit_status,
+                "error": outcome.error,
+                "host": outcome.host,
+                "slot": outcome.slot,
+                "started": outcome.started,
+                "ended": outcome.ended,
+                "seed_set": outcome.seed_set,
+                "command": outcome.command,
+                "files": [
+                    {"path": home.get(file.path, file.path), "size": file.size, "sha256": file.sha256}
+                    for file in outcome.files
+                ],
+            }
+        else:
+            entry["kind"] = "not run"
+        runs.append(entry)
+    return pretty(
+        {
+            "labfleet": __version__,
+            "campaign": campaign.id,
+            "project": campaign.name,
+            "config": campaign.config,
+            "run_filter": campaign.run_filter,
+            "mode": campaign.mode,
+            "working_directory": campaign.directory,
+            "user": campaign.user,
+            "submitted": campaign.submitted,
+            "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
+            "build": {"key": prepared.key, "commands": campaign.build.commands, "toolchain": prepared.toolchain},
+            "program": prepared.program,
+            "warnings": list(warnings),
+            "runs": runs,
+        }
+    )
+
+
+def write_manifest(home: HomePaths, text: str) -> None:
+    """Put the manifest into the campaign's folder and link it beside the results."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    half = home.manifest.with_suffix(".new")
+    half.write_text(text)
+    os.replace(half, home.manifest)
+    link = home.latest.with_name(f".{home.latest.name}.new")
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(home.manifest, home.results))
+    os.replace(link, home.latest)

@@ -1,0 +1,129 @@
+"""The only module that starts processes."""
+
+import os
+import select
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+#: The kernel ends the process with SIGKILL when its parent dies.  util-linux, hence everywhere.
+DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished process left."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text without trailing white space."""
+        return self.stdout.decode(errors="replace").rstrip()
+
+    @property
+    def complaint(self) -> str:
+        """Standard error as text, or standard output where that is empty."""
+        return (self.stderr or self.stdout).decode(errors="replace").strip()
+
+
+class CommandFailed(Exception):
+    """A process that had to succeed ended with another status than 0."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"{' '.join(result.argv)}: exit status {result.status}\n{result.complaint}")
+        self.result = result
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    check: bool = True,
+) -> Result:
+    """Run a process to its end and return what it printed.
+
+    ``env`` replaces the environment.  Raises CommandFailed for a status other than 0, unless ``check`` is false.
+    A program that cannot be started raises OSError.
+    """
+    done = subprocess.run(
+        argv,
+        cwd=cwd,
+        env=env,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        check=False,
+    )
+    result = Result(tuple(argv), done.returncode, done.stdout, done.stderr)
+    if check and result.status != 0:
+        raise CommandFailed(result)
+    return result
+
+
+class Process:
+    """A process whose end can be waited for together with other things."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
+        self._popen = popen
+        self._status: int | None = None
+        self._handle = os.pidfd_open(popen.pid)
+        self._poll = select.poll()
+        self._poll.register(self._handle, select.POLLIN)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._popen.pid
+
+    def wait(self, seconds: float) -> int | None:
+        """Return the exit status (negative: the signal), or None if the process still runs after so many seconds."""
+        if self._status is None and self._poll.poll(seconds * 1000):
+            self._status = self._popen.wait()
+            self._poll.unregister(self._handle)
+            os.close(self._handle)
+        return self._status
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the process and everything in its process group."""
+        try:
+            os.killpg(self._popen.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        self._popen.send_signal(number)
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    output: IO[bytes] | int,
+    dies_with_parent: bool = False,
+) -> Process:
+    """Start a process in a session of its own; both its outputs go to ``output``, its input is empty.
+
+    A program that cannot be started raises OSError.
+    """
+    prefix = DIES_WITH_PARENT if dies_with_parent else ()
+    return Process(
+        subprocess.Popen(
+            [*prefix, *argv],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    )
