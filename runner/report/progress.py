@@ -1,0 +1,148 @@
+"""Where a campaign stands: a value computed from the lab's events, without a terminal or clock of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from runner import model
+
+#: Host and the slot's name there.
+Slot = tuple[str, str]
+
+#: A percentage below this says too little of the time that is left.
+TELLING_PERCENT = 5.0
+
+#: So many runs must be done before their mean time is worth telling.
+TELLING_RUNS = 2
+
+
+class Phase(Enum):
+    """What the lab does for the campaign just now."""
+
+    WAITING = "preparing"
+    BUILDING = "building"
+    RUNNING = "running"
+    ENDED = "collecting the results"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run on a slot, and what the simulation said of itself last.  All times are of the client's clock."""
+
+    run: int
+    since: float
+    reported: float
+    #: Simulation time in seconds.
+    sim_time: float | None = None
+    #: Between 0 and 100; None without a sim-time-limit.
+    percent: float | None = None
+    #: Simulated seconds per second.
+    speed: float | None = None
+
+    def left(self, now: float, usual: float) -> float:
+        """Return the seconds that this run still needs, where a run usually takes so many."""
+        if self.percent is None or self.percent < TELLING_PERCENT:
+            return max(0.0, self.since + usual - now)
+        took = self.reported - self.since
+        return max(0.0, took * (100 - self.percent) / self.percent - (now - self.reported))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a campaign stands; every event makes a new one.
+
+    Each ``now`` is in seconds of one clock of the client's: the clocks of the lab's machines may disagree.
+    """
+
+    campaign: str
+    config: str
+    #: When the present phase began.
+    since: float
+    phase: Phase = Phase.WAITING
+    #: The campaign's runs by number; empty until the program has listed them.
+    runs: Mapping[int, model.Run] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    #: Seconds that the runs which are done took, together.
+    work: float = 0.0
+    #: Every slot that was seen busy; None where it waits for its next run.
+    slots: Mapping[Slot, Running | None] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Number of runs; 0 until it is known."""
+        return len(self.runs)
+
+    @property
+    def over(self) -> int:
+        """Number of runs that ended, however they did."""
+        return self.done + self.failed + self.cancelled
+
+    @property
+    def running(self) -> list[Running]:
+        """The runs that slots work on."""
+        return [running for running in self.slots.values() if running is not None]
+
+    @property
+    def waiting(self) -> int:
+        """Number of runs that no slot has begun."""
+        return max(0, self.total - self.over - len(self.running))
+
+    @property
+    def advance(self) -> float:
+        """Number of runs that ended, and the known parts of those that run."""
+        return self.over + sum(running.percent or 0.0 for running in self.running) / 100
+
+    def run(self, number: int) -> model.Run:
+        """Return a run with its iteration variables, as far as they are known."""
+        return self.runs.get(number) or model.Run(number, {})
+
+    def remaining(self, now: float) -> float | None:
+        """Return the seconds until the last run should be over, or None while too few are measured."""
+        if self.phase is not Phase.RUNNING or self.done < TELLING_RUNS:
+            return None
+        usual = self.work / self.done
+        left = [running.left(now, usual) for running in self.running]
+        together = (sum(left) + self.waiting * usual) / max(1, len(self.slots))
+        return max(together, *left, 0.0)
+
+    def after(self, event: model.AnyEvent, now: float) -> "Progress":
+        """Return where the campaign stands after an event of it."""
+        new = self
+        match event:
+            case model.BuildStarted():
+                new = replace(self, phase=Phase.BUILDING, since=now)
+            case model.CampaignPrepared(prepared=prepared):
+                runs = {run.number: run for run in prepared.runs}
+                new = replace(self, phase=Phase.RUNNING, since=now, runs=runs)
+            case model.RunStarted(run=run, host=host, slot=slot):
+                new = replace(self, slots={**self._slots_without(run), (host, slot): Running(run, now, now)})
+            case model.RunProgressed():
+                new = replace(self, slots={slot: _heard(at, event, now) for slot, at in self.slots.items()})
+            case model.RunCommitted(outcome=outcome):
+                new = self._without(outcome)
+            case model.CampaignEnded() | model.CampaignRefused():
+                new = replace(self, phase=Phase.ENDED, since=now)
+        return new
+
+    def _without(self, outcome: model.Outcome) -> "Progress":
+        slots = self._slots_without(outcome.run)
+        match outcome.kind:
+            case "done":
+                took = max(0.0, outcome.ended - outcome.started)
+                return replace(self, slots=slots, done=self.done + 1, work=self.work + took)
+            case "cancelled":
+                return replace(self, slots=slots, cancelled=self.cancelled + 1)
+            case _:
+                return replace(self, slots=slots, failed=self.failed + 1)
+
+    def _slots_without(self, run: int) -> dict[Slot, Running | None]:
+        """Return the slots with none of them at this run: it is over, or was begun anew elsewhere."""
+        return {slot: None if at is not None and at.run == run else at for slot, at in self.slots.items()}
+
+
+def _heard(at: Running | None, event: model.RunProgressed, now: float) -> Running | None:
+    if at is None or at.run != event.run:
+        return at
+    return replace(at, reported=now, sim_time=event.sim_time, percent=event.percent, speed=event.speed)

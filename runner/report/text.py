@@ -1,0 +1,116 @@
+"""The sentences that all views share, and how text of others is made fit for a terminal."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from runner import model
+from runner.report.progress import Phase, Progress
+
+#: What a terminal would obey instead of showing it: C0 but tab and newline, DEL, C1, changes of direction;
+#: and what no encoding has: surrogates.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: Characters of an error, or of a list of runs, that people are told; log and manifest have all of it.
+LONGEST = 400
+
+
+def harmless(text: str) -> str:
+    """Return text whose control characters, but tab and newline, are replaced by signs that show them."""
+    return OBEYED.sub(_sign, text)
+
+
+def _sign(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else "\ufffd"
+
+
+def one_line(text: str) -> str:
+    """Return text as one harmless line with single spaces."""
+    return harmless(" ".join(text.split()))
+
+
+def shortened(text: str, length: int) -> str:
+    """Return at most so many characters of a text, the last one an ellipsis where some are missing."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 4 h``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {whole:02} s" if minutes else f"{whole} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: ``1 run``, ``2 runs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def variables(values: Mapping[str, str]) -> str:
+    """Return iteration variables as ``numHosts=15, repetition=0``."""
+    return one_line(", ".join(f"{name}={value}" for name, value in values.items()))
+
+
+def run_name(config: str, run: model.Run) -> str:
+    """Return what a run is called: ``General #14 numHosts=15, repetition=0``."""
+    return f"{one_line(config)} #{run.number} {variables(run.variables)}".rstrip()
+
+
+def has_failed(outcome: model.Outcome) -> bool:
+    """Is the run not done, without anybody having wanted that?"""
+    return outcome.kind not in ("done", "cancelled")
+
+
+def reason(outcome: model.Outcome) -> str:
+    """Return why a run is not done, in one line: the program's own words, else its exit status."""
+    return shortened(one_line(outcome.error), LONGEST) or f"exit status {outcome.exit_status}"
+
+
+def prepared_line(before: Progress, prepared: model.Prepared, now: float) -> str:
+    """Return the line that says how the program came into being and how many runs it listed."""
+    if before.phase is Phase.BUILDING:
+        build = f"built in {duration(now - before.since)}"
+    else:
+        build = "built" if prepared.built else "nothing to build"
+    return f"{one_line(before.config)}: {build}, {count(len(prepared.runs), 'run')}"
+
+
+def over_line(progress: Progress, outcome: model.Outcome, log: Path | None) -> str:
+    """Return the line of a run that is over; ``progress`` counts it already, ``log`` is its log, if known."""
+    total = str(progress.total)
+    place = f"[{progress.over:{len(total)}}/{total}] {run_name(progress.config, progress.run(outcome.run))}"
+    if outcome.kind == "done":
+        took = duration(outcome.ended - outcome.started)
+        return f"{place}: done in {took} ({one_line(outcome.host)}/{one_line(outcome.slot)})"
+    if not has_failed(outcome):
+        return f"{place}: cancelled"
+    # Of a lost run nothing came home.
+    where = "" if log is None or outcome.kind == "lost" else f"; log: {harmless(str(log))}"
+    return f"{place}: FAILED ({outcome.kind}): {reason(outcome)}{where}"
+
+
+def log_lines(name: str, text: str) -> str:
+    """Return lines of a console, each led by its name: ``General #14 | text``, ``build | text``."""
+    lead = one_line(name) + " | "
+    lines = harmless(text.replace("\r\n", "\n").removesuffix("\r"))
+    return lead + lines.replace("\n", "\n" + lead) + "\n"
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write text to a stream; what its encoding lacks appears as its code.  Raises what the stream raises."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

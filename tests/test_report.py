@@ -1,0 +1,817 @@
+"""What the person sees of a campaign: progress, failures, and the texts at its end."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyte
+import pytest
+from pyte.modes import LNM
+from rich.console import Console
+
+from runner import model, report
+from runner.errors import ExitCode
+from runner.report.live import BATCH, LiveView
+from runner.report.views import PlainView, QuietView
+
+ROOT = Path(__file__).resolve().parent.parent
+OVERLOADED = "Channel overloaded -- in module (AlohaServer) Aloha.server (id=2), at t=12s, event #345"
+
+
+# ---- what the tests talk about -----------------------------------------------------------------------------
+
+
+def prepared(count: int) -> model.Prepared:
+    runs = (
+        model.Run(number, {"numHosts": str(10 + 5 * (number // 2)), "repetition": str(number % 2)})
+        for number in range(count)
+    )
+    return model.Prepared("key", True, ("./aloha",), "omnetpp-6.2", tuple(runs))
+
+
+def outcome(run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0) -> model.Outcome:
+    status = 0 if kind == "done" else 1
+    files = (model.File(f"results/General-{run}.sca", 100, 0),)
+    return model.Outcome("c1", run, 1, kind, status, "lab1", "2", 100.0, 100.0 + seconds, error, files=files)
+
+
+def result(*outcomes: model.Outcome, total: int, cancelled: bool = False) -> model.Result:
+    return model.Result(
+        campaign="20260101-120000-1f3a",
+        name="aloha",
+        config="General",
+        results="/home/u/aloha/results",
+        manifest="/home/u/aloha/results/campaign.json",
+        total=total,
+        outcomes=outcomes,
+        logs={each.run: f"/home/u/logs/run-{each.run}.log" for each in outcomes if each.kind != "lost"},
+        cancelled=cancelled,
+        seconds=12.4,
+    )
+
+
+def preparing(count: int) -> model.CampaignPrepared:
+    return model.CampaignPrepared("c1", prepared(count))
+
+
+def started(run: int, slot: str = "1", host: str = "lab1") -> model.RunStarted:
+    return model.RunStarted("c1", run, 1, host, slot, 0.0)
+
+
+def progressed(run: int, percent: float | None, sim_time: float = 5.0) -> model.RunProgressed:
+    return model.RunProgressed("c1", run, sim_time, percent, 5.2)
+
+
+def committed(
+    run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0
+) -> model.RunCommitted:
+    return model.RunCommitted(outcome(run, kind, error, seconds))
+
+
+def progress_after(*events: model.AnyEvent, now: float = 0.0) -> report.Progress:
+    progress = report.Progress("aloha", "General", since=0.0)
+    for event in events:
+        progress = progress.after(event, now)
+    return progress
+
+
+class TerminalFile(io.StringIO):
+    """What a program wrote to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Terminal:
+    """A live view, the terminal it draws on, and the time it believes in."""
+
+    def __init__(self, verbose: bool = False, height: int = 24) -> None:
+        self.now = 0.0
+        self.file = TerminalFile()
+        environ = {"TERM": "xterm", "NO_COLOR": "1"}
+        self.console = Console(file=self.file, width=80, height=height, _environ=environ)
+        self.view = LiveView(
+            report.Progress("aloha", "General", since=0.0),
+            self.console,
+            self.file if verbose else None,
+            lambda run: Path(f"/logs/run-{run}.log"),
+            clock=lambda: self.now,
+        )
+
+    def rows(self, width: int = 80, height: int = 24) -> list[str]:
+        """Return what a terminal of this size shows, without the empty rows at its end."""
+        screen = pyte.Screen(width, height)
+        screen.set_mode(LNM)
+        pyte.Stream(screen).feed(self.file.getvalue())
+        return "\n".join(row.rstrip() for row in screen.display).rstrip().split("\n")
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+class Plain:
+    """A plain view and its two streams."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.stderr, self.stdout = io.StringIO(), io.StringIO()
+        progress = report.Progress("aloha", "General", since=0.0)
+        self.view = PlainView(
+            progress, self.stderr, self.stdout, lambda run: Path(f"/logs/run-{run}.log"), lambda: self.now
+        )
+
+
+@pytest.fixture
+def plain() -> Plain:
+    return Plain()
+
+
+# ---- progress ----------------------------------------------------------------------------------------------
+
+
+def test_progress_counts_each_run_by_how_it_ended() -> None:
+    # Given a campaign of six runs
+    # When they end in every possible way
+    kinds: tuple[model.Kind, ...] = ("done", "error", "crash", "lost", "cancelled")
+    progress = progress_after(preparing(6), *(committed(run, kind) for run, kind in enumerate(kinds)))
+
+    # Then what nobody wanted is failed, and what was cancelled is not
+    assert (progress.total, progress.done, progress.failed, progress.cancelled) == (6, 1, 3, 1)
+    assert progress.over == 5
+
+
+def test_progress_knows_what_every_slot_does() -> None:
+    # Given two slots at work
+    # When one run tells how far it is
+    progress = progress_after(preparing(6), started(3, "1"), started(4, "2"), progressed(4, 54.0), now=7.0)
+
+    # Then its slot has what it said, and the other slot knows only its run
+    first, second = progress.slots["lab1", "1"], progress.slots["lab1", "2"]
+    assert first == report.Running(3, since=7.0, reported=7.0)
+    assert second == report.Running(4, 7.0, 7.0, sim_time=5.0, percent=54.0, speed=5.2)
+
+
+def test_a_slot_is_idle_when_its_run_is_over_and_remembered() -> None:
+    # Given a slot at work
+    # When its run is committed
+    progress = progress_after(preparing(6), started(3), committed(3))
+
+    # Then the slot is still there, with nothing to do
+    assert progress.slots == {("lab1", "1"): None}
+
+
+def test_a_run_that_is_begun_anew_elsewhere_leaves_its_slot() -> None:
+    # Given a run on a machine that is lost
+    # When another machine begins it anew
+    progress = progress_after(preparing(6), started(3, host="lab1"), started(3, host="lab2"))
+
+    # Then only that one has it
+    assert progress.slots["lab1", "1"] is None
+    assert [running.run for running in progress.running] == [3]
+
+
+def test_the_next_run_of_a_slot_takes_its_place_before_the_last_is_committed() -> None:
+    # Given a slot that frees itself before its results are delivered
+    # When it begins the next run, and then the last one is committed
+    progress = progress_after(preparing(6), started(3), started(4), committed(3))
+
+    # Then it works on the next one
+    assert [running.run for running in progress.running] == [4]
+
+
+def test_news_of_a_run_that_no_slot_has_change_nothing() -> None:
+    # Given a run that is over
+    progress = progress_after(preparing(6), started(3), committed(3))
+
+    # When its last words arrive late, and a machine joins the lab
+    later = progress.after(progressed(3, 99.0), 1.0).after(model.HostUp("lab9", 4), 1.0)
+
+    # Then nothing changes
+    assert later == progress
+
+
+def test_there_is_no_estimate_before_two_runs_are_done() -> None:
+    # Given one run that is done and one that failed
+    progress = progress_after(preparing(6), started(0), committed(0), started(1), committed(1, "error"))
+
+    # When the time left is asked for
+    # Then nobody knows; but with a second measured run, somebody does
+    assert progress.remaining(0.0) is None
+    assert progress.after(committed(2), 0.0).remaining(0.0) is not None
+
+
+def test_the_estimate_follows_measured_times_and_slots() -> None:
+    # Given runs of 8 and 12 seconds, two slots, and four runs that wait
+    progress = progress_after(
+        preparing(8),
+        *(started(0, "1"), started(1, "2"), committed(0, seconds=8.0), committed(1, seconds=12.0)),
+        *(started(2, "1"), started(3, "2")),
+        now=100.0,
+    )
+
+    # When four of the usual ten seconds of the present two have passed
+    # Then 4 · 10 s and 2 · 6 s are left for two slots
+    assert progress.remaining(104.0) == pytest.approx((4 * 10 + 2 * 6) / 2)
+
+
+def test_the_estimate_trusts_a_percentage_more_than_other_runs() -> None:
+    # Given runs that usually take 10 s, and a last one that has come to 25 % in 20 s
+    progress = progress_after(preparing(3), committed(0), committed(1), started(2), now=0.0)
+    progress = progress.after(progressed(2, 25.0), 20.0)
+
+    # When the time left is asked for, 5 s later
+    # Then it is the 60 s that the percentage says, less those 5 s
+    assert progress.remaining(25.0) == pytest.approx(55.0)
+
+
+def test_the_estimate_is_never_below_what_the_slowest_run_needs() -> None:
+    # Given ten slots, of which one has a run that is far from its end
+    slots = (started(run, str(run)) for run in range(2, 12))
+    progress = progress_after(preparing(12), committed(0), committed(1), *slots, now=0.0)
+    progress = progress.after(progressed(2, 50.0), 100.0)
+
+    # When the time left is asked for
+    # Then all the other slots do not make that run any faster
+    assert progress.remaining(100.0) == pytest.approx(100.0)
+
+
+def test_a_campaign_that_has_ended_has_no_time_left_to_tell() -> None:
+    # Given a campaign with measured runs
+    # When it ends
+    progress = progress_after(
+        preparing(3), committed(0), committed(1), model.CampaignEnded("c1", cancelled=True)
+    )
+
+    # Then there is nothing to estimate
+    assert progress.phase is report.Phase.ENDED
+    assert progress.remaining(0.0) is None
+
+
+# ---- durations ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0.0 s"),
+        (0.4, "0.4 s"),
+        (1.0, "1.0 s"),
+        (9.96, "10 s"),
+        (12.4, "12 s"),
+        (59.7, "1 min 00 s"),
+        (200.0, "3 min 20 s"),
+        (3599.6, "1 h 00 min"),
+        (7500.0, "2 h 05 min"),
+        (86400.0 * 3 + 3600 * 4, "3 d 4 h"),
+    ],
+)
+def test_durations_are_told_as_people_say_them(seconds: float, text: str) -> None:
+    # Given a time, When it is told, Then it has at most two units, and never 60 of one
+    assert report.duration(seconds) == text
+
+
+# ---- which view --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "stderr", "environ", "kind"),
+    [
+        (report.Verbosity.NORMAL, TerminalFile(), {"TERM": "xterm"}, LiveView),
+        (report.Verbosity.NORMAL, TerminalFile(), {"TERM": "dumb"}, PlainView),
+        (report.Verbosity.NORMAL, TerminalFile(), {}, PlainView),
+        (report.Verbosity.NORMAL, io.StringIO(), {"TERM": "xterm"}, PlainView),
+        (report.Verbosity.QUIET, TerminalFile(), {"TERM": "xterm"}, QuietView),
+    ],
+)
+def test_the_view_suits_the_stream_and_the_wish(
+    verbosity: report.Verbosity, stderr: io.StringIO, environ: dict[str, str], kind: type
+) -> None:
+    # Given a stream and a wish, When a view is asked for, Then it is the one that suits both
+    view = report.view("aloha", "General", verbosity, stderr, environ)
+    view.close()
+    assert isinstance(view, kind)
+
+
+def test_rich_is_not_imported_without_a_live_view() -> None:
+    # Given a fresh interpreter
+    code = (
+        "import sys; from runner import report; "
+        "report.view('a', 'G', report.Verbosity.NORMAL, sys.stderr, {}).close(); "
+        "sys.exit('rich' in sys.modules)"
+    )
+
+    # When it makes a plain view, Then it has not waited for rich
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# ---- plain and quiet views ---------------------------------------------------------------------------------
+
+
+def test_the_plain_view_has_a_line_for_each_run_that_is_over(plain: Plain) -> None:
+    # Given a campaign of 24 runs that had to be built
+    plain.view.note("snapshot 3f2a91c0, 2 files changed")
+    plain.view.event(model.BuildStarted("c1"))
+    plain.now = 12.0
+    plain.view.event(preparing(24))
+
+    # When runs begin, go on, and end in three ways
+    for event in (started(14), progressed(14, 50.0), committed(14, seconds=1.0)):
+        plain.view.event(event)
+    plain.view.event(committed(7, "error", OVERLOADED))
+    plain.view.event(committed(8, "cancelled"))
+
+    # Then there is one line for each thing worth knowing
+    assert plain.stderr.getvalue().splitlines() == [
+        "snapshot 3f2a91c0, 2 files changed",
+        "General: building aloha",
+        "General: built in 12 s, 24 runs",
+        "[ 1/24] General #14 numHosts=45, repetition=0: done in 1.0 s (lab1/2)",
+        f"[ 2/24] General #7 numHosts=25, repetition=1: FAILED (error): {OVERLOADED}; log: /logs/run-7.log",
+        "[ 3/24] General #8 numHosts=30, repetition=0: cancelled",
+    ]
+
+
+def test_a_lost_run_names_no_log_because_none_came_home(plain: Plain) -> None:
+    # Given a campaign, When a run of it is lost
+    plain.view.event(preparing(2))
+    plain.view.event(committed(1, "lost", "given up after 3 attempts: lab1 is gone"))
+
+    # Then its line ends with the reason
+    assert plain.stderr.getvalue().endswith("FAILED (lost): given up after 3 attempts: lab1 is gone\n")
+
+
+def test_a_run_that_failed_without_a_word_tells_its_exit_status(plain: Plain) -> None:
+    # Given a campaign, When a run of it fails and says nothing
+    plain.view.event(preparing(2))
+    plain.view.event(committed(1, "crash", " \n"))
+
+    # Then its exit status stands for the reason
+    assert "FAILED (crash): exit status 1;" in plain.stderr.getvalue()
+
+
+def test_the_quiet_view_tells_of_failed_runs_alone() -> None:
+    # Given a quiet view
+    stderr = io.StringIO()
+    view = report.view("aloha", "General", report.Verbosity.QUIET, stderr, {})
+
+    # When all kinds of things happen
+    view.note("snapshot")
+    view.log("General #1", "hello")
+    for event in (
+        model.BuildStarted("c1"),
+        preparing(3),
+        committed(0),
+        committed(1, "error", "no such gate"),
+    ):
+        view.event(event)
+    view.tick()
+    view.close()
+
+    # Then only the failure is told
+    assert stderr.getvalue() == "[2/3] General #1 numHosts=10, repetition=1: FAILED (error): no such gate\n"
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "given", "stdout_text", "stderr_text"),
+    [
+        (report.Verbosity.VERBOSE, True, "General #14 | a\nGeneral #14 | b\n", ""),
+        (report.Verbosity.VERBOSE, False, "", "General #14 | a\nGeneral #14 | b\n"),
+        (report.Verbosity.NORMAL, True, "", ""),
+    ],
+)
+def test_consoles_go_to_stdout_if_it_is_given_and_are_shown_when_verbose(
+    verbosity: report.Verbosity, given: bool, stdout_text: str, stderr_text: str
+) -> None:
+    # Given a plain view with or without stdout
+    stdout, stderr = io.StringIO(), io.StringIO()
+    view = report.view("aloha", "General", verbosity, stderr, {}, stdout=stdout if given else None)
+
+    # When a simulation prints two lines
+    view.log("General #14", "a\nb")
+
+    # Then each line is named for its run, in the right stream
+    assert (stdout.getvalue(), stderr.getvalue()) == (stdout_text, stderr_text)
+
+
+def test_console_lines_pass_whole_however_long_they_are(plain: Plain) -> None:
+    # Given a line of a million characters, When it is shown, Then nothing of it is missing
+    plain.view.log("build", "x" * 1_000_000)
+    assert plain.stdout.getvalue() == "build | " + "x" * 1_000_000 + "\n"
+
+
+def test_nothing_that_a_simulation_prints_reaches_the_terminal_as_a_command(plain: Plain) -> None:
+    # Given output that would clear the screen, ring, go back, write from right to left, and one honest tab
+    text = "\x1b[2Jred\x07\r\nover\rwritten\x9b31m\u202egnp.exe\tend\x7f\udc80\r"
+
+    # When it is shown
+    plain.view.log("General #1", text)
+
+    # Then it is legible and harmless, and lines still end where they ended
+    assert plain.stdout.getvalue().splitlines() == [
+        "General #1 | ␛[2Jred␇",
+        "General #1 | over␍written\ufffd31m\ufffdgnp.exe\tend␡\ufffd",
+    ]
+
+
+def test_names_and_errors_are_made_harmless_too(plain: Plain) -> None:
+    # Given a campaign whose iteration variables and errors contain escapes and line ends
+    run = model.Run(0, {"host\x1b[1m": "a\nb"})
+    plain.view.event(model.CampaignPrepared("c1", model.Prepared("k", False, (), "", (run,))))
+
+    # When its run fails
+    plain.view.event(committed(0, "error", "first\n  second\x1b]0;title\x07"))
+
+    # Then that is one harmless line
+    assert plain.stderr.getvalue().splitlines()[1:] == [
+        "[1/1] General #0 host␛[1m=a b: FAILED (error): first second␛]0;title␇; log: /logs/run-0.log"
+    ]
+
+
+def test_what_the_encoding_lacks_is_shown_by_its_code() -> None:
+    # Given a stream that knows Latin letters alone
+    raw = io.BytesIO()
+    latin = io.TextIOWrapper(raw, encoding="latin-1")
+    view = report.view("aloha", "General", report.Verbosity.VERBOSE, latin, {})
+
+    # When a simulation prints Greek
+    view.log("General #1", "λ=2 é")
+    view.tick()
+
+    # Then the view survives it, and loses nothing
+    assert raw.getvalue().decode("latin-1") == "General #1 | \\u03bb=2 é\n"
+
+
+def test_a_reader_that_went_away_is_the_callers_business() -> None:
+    # Given stdout whose reader has gone, as after `| head`
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    view = report.view("aloha", "General", report.Verbosity.VERBOSE, io.StringIO(), {}, stdout=Gone())
+    view.log("General #1", "hello")
+
+    # When the view writes, Then the error reaches the caller
+    with pytest.raises(BrokenPipeError):
+        view.tick()
+
+
+# ---- live view ---------------------------------------------------------------------------------------------
+
+
+def test_the_live_view_shows_the_campaign_and_every_slot(terminal: Terminal) -> None:
+    # Given a campaign with two measured runs and a failure, and four slots, one of them idle
+    terminal.view.note("snapshot 3f2a91c0, 2 files changed")
+    for event in (preparing(24), committed(0), committed(1), committed(2, "error", "no such gate")):
+        terminal.view.event(event)
+    for slot in range(1, 5):
+        terminal.view.event(started(10 + slot, str(slot), "lab1"))
+    terminal.view.event(progressed(11, 54.0))
+    terminal.view.event(progressed(12, None, sim_time=123.4))
+    terminal.view.event(committed(14))
+    terminal.now = 3.0
+
+    # When it is drawn
+    terminal.view.tick()
+
+    # Then the picture is below what was told, and says how far everything is
+    rows = terminal.rows()
+    assert rows[:2] == ["snapshot 3f2a91c0, 2 files changed", "General: built, 24 runs"]
+    assert rows[2].startswith("[ 3/24] General #2 numHosts=15, repetition=0: FAILED (error): no such gate")
+    assert re.fullmatch(r"aloha General ━+[╸ ] +3/24 done, 1 failed, ETA \d+ s", rows[-5])
+    assert re.fullmatch(r"  lab1/1 #11 numHosts=35, repetition=1 +━━━━━ +54 %", rows[-4])
+    assert re.fullmatch(r"  lab1/2 #12 numHosts=40, repetition=0 +t=123.4s 5.2 simsec/s", rows[-3])
+    assert re.fullmatch(r"  lab1/3 #13 numHosts=40, repetition=1 +3.0 s", rows[-2])
+    assert rows[-1] == "  lab1/4 idle"
+
+
+def test_the_live_view_is_drawn_over_itself(terminal: Terminal) -> None:
+    # Given a picture
+    terminal.view.event(preparing(24))
+    terminal.view.event(started(1))
+    terminal.view.tick()
+
+    # When it is drawn again and again, and lines come in between
+    for _ in range(5):
+        terminal.view.tick()
+        terminal.view.note("something else")
+
+    # Then there is one picture, below the lines
+    assert [row.split()[0] for row in terminal.rows()] == ["General:", *["something"] * 5, "aloha", "lab1/1"]
+
+
+def test_the_live_view_shows_how_long_it_has_been_building(terminal: Terminal) -> None:
+    # Given a build that started a minute ago
+    terminal.view.event(model.BuildStarted("c1"))
+    terminal.now = 65.0
+
+    # When the view is drawn, Then it says so
+    terminal.view.tick()
+    assert terminal.rows() == ["aloha General: building… 1 min 05 s"]
+
+
+@pytest.mark.parametrize(("height", "shown"), [(24, 18), (60, 54), (5, 0)])
+def test_as_many_slots_are_shown_as_the_terminal_has_room_for(height: int, shown: int) -> None:
+    # Given a lab of 200 slots
+    terminal = Terminal(height=height)
+    terminal.view.event(preparing(1000))
+    for run in range(200):
+        terminal.view.event(started(run, str(run % 8 + 1), f"lab{run // 8 + 1}"))
+
+    # When the view is drawn
+    terminal.view.tick()
+
+    # Then it leaves room for the lines above it, and tells how many slots are not shown
+    rows = terminal.rows(height=height)
+    assert len(rows) <= height - 3
+    assert sum(row.startswith("  lab") for row in rows) == shown
+    assert (f"  … and {200 - shown} more" in rows) == (shown > 0)
+
+
+def test_hosts_are_listed_in_the_order_of_their_numbers(terminal: Terminal) -> None:
+    # Given slots of lab10, lab2 and lab1
+    terminal.view.event(preparing(24))
+    for run, host in enumerate(("lab10", "lab2", "lab1")):
+        terminal.view.event(started(run, "1", host))
+
+    # When the view is drawn, Then 10 comes after 2
+    terminal.view.tick()
+    assert [row.split()[0] for row in terminal.rows()[-3:]] == ["lab1/1", "lab2/1", "lab10/1"]
+
+
+def test_idle_slots_disappear_when_no_run_waits_for_them(terminal: Terminal) -> None:
+    # Given two slots, and the last run on one of them
+    for event in (preparing(2), started(0, "1"), started(1, "2"), committed(0)):
+        terminal.view.event(event)
+
+    # When the view is drawn, Then it shows the busy slot alone
+    terminal.view.tick()
+    assert [row.split()[0] for row in terminal.rows()[-2:]] == ["aloha", "lab1/2"]
+
+
+def test_a_failure_is_told_at_once_and_after_ten_they_are_counted(terminal: Terminal) -> None:
+    # Given a campaign
+    terminal.view.event(preparing(24))
+    terminal.view.tick()
+
+    # When twelve runs fail, and nothing is drawn meanwhile
+    for run in range(12):
+        terminal.view.event(committed(run, "error", "no gate"))
+
+    # Then ten are told above the picture, and after the next tick all are counted in it
+    text = "\n".join(terminal.rows(width=200, height=60))
+    assert text.count("FAILED (error): no gate; log: /logs/run-") == 10
+    assert text.count("more runs fail") == 1
+    terminal.view.tick()
+    assert "0/24 done, 12 failed" in terminal.rows(height=60)[-1]
+
+
+def test_closing_removes_the_picture_and_keeps_the_lines(terminal: Terminal) -> None:
+    # Given a picture below a line
+    terminal.view.note("snapshot 3f2a91c0")
+    terminal.view.event(started(1))
+    terminal.view.tick()
+
+    # When the view is closed and the caller prints
+    terminal.view.close()
+    terminal.file.write("General: 24 of 24 runs done\n")
+
+    # Then the summary follows the line, and the cursor is visible again
+    assert terminal.rows() == ["snapshot 3f2a91c0", "General: 24 of 24 runs done"]
+    assert terminal.file.getvalue().rfind("\x1b[?25h") > terminal.file.getvalue().rfind("\x1b[?25l")
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+def test_no_color_is_honoured(no_color: bool) -> None:
+    # Given a terminal with colours, and a person who may not want them
+    file = TerminalFile()
+    environ = {"TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    view = report.view("aloha", "General", report.Verbosity.NORMAL, file, environ)
+
+    # When there is a failure, and everything is drawn
+    for event in (preparing(24), started(1), progressed(1, 50.0), committed(2, "error", "no gate")):
+        view.event(event)
+    view.tick()
+    view.close()
+
+    # Then colours are there exactly if they are wanted
+    attributes = re.findall(r"\x1b\[([0-9;]*)m", file.getvalue())
+    colours = [each for each in attributes if re.search(r"\b(3[0-8]|4[0-8]|9[0-7]|10[0-7])\b", each)]
+    assert bool(colours) is not no_color
+
+
+def test_the_live_view_follows_a_terminal_that_becomes_narrower(terminal: Terminal) -> None:
+    # Given a picture, and a line above it
+    terminal.view.event(preparing(24))
+    for slot in range(1, 5):
+        terminal.view.event(started(slot, str(slot)))
+        terminal.view.event(progressed(slot, 50.0))
+    terminal.view.tick()
+
+    # When the terminal becomes narrower, which folds each line of the picture in two
+    terminal.console.size = (40, 24)
+    terminal.view.tick()
+
+    # Then the line is still there, and one picture that fits
+    assert [row.split()[0] for row in terminal.rows(width=40)] == [
+        "General:",
+        "aloha",
+        *(f"lab1/{slot}" for slot in range(1, 5)),
+    ]
+
+
+def test_console_lines_appear_above_the_picture() -> None:
+    # Given a verbose live view whose stdout is the same terminal
+    terminal = Terminal(verbose=True)
+    terminal.view.event(preparing(24))
+    terminal.view.event(started(1))
+    terminal.view.tick()
+
+    # When a simulation prints, escapes among it
+    terminal.view.log("General #1", "hello\n\x1b[2Jworld")
+    terminal.view.tick()
+
+    # Then its lines are above the picture, and the picture is whole
+    rows = terminal.rows()
+    assert rows[1:3] == ["General #1 | hello", "General #1 | ␛[2Jworld"]
+    assert [row.split()[0] for row in rows[3:]] == ["aloha", "lab1/1"]
+
+
+def test_console_lines_go_into_a_file_if_stdout_is_one() -> None:
+    # Given a terminal for progress, and stdout redirected to a file
+    stdout, stderr = io.StringIO(), TerminalFile()
+    view = report.view("aloha", "General", report.Verbosity.VERBOSE, stderr, {"TERM": "xterm"}, stdout=stdout)
+
+    # When a simulation prints
+    view.log("General #1", "hello")
+    view.close()
+
+    # Then the line is in the file, and not on the terminal
+    assert stdout.getvalue() == "General #1 | hello\n"
+    assert "hello" not in stderr.getvalue()
+
+
+def test_a_flood_of_console_lines_is_written_on_not_kept() -> None:
+    # Given a verbose live view on a terminal
+    terminal = Terminal(verbose=True)
+    line = "x" * 1000
+
+    # When a simulation prints more than a batch between two ticks
+    for _ in range(3 * BATCH // len(line)):
+        terminal.view.log("General #1", line)
+
+    # Then at most a batch of it waits
+    assert terminal.file.getvalue().count("x") >= 2 * BATCH
+
+
+# ---- the end -----------------------------------------------------------------------------------------------
+
+
+def test_the_summary_tells_what_failed_and_where_everything_is() -> None:
+    # Given 19 runs that are done and one that failed
+    ends = [outcome(7, "error", OVERLOADED) if run == 7 else outcome(run) for run in range(20)]
+
+    # When the campaign is summed up
+    text = report.summary(result(*ends, total=20), prepared(20))
+
+    # Then the failure has its circumstances, its reason and its log
+    assert text.splitlines() == [
+        "General: 19 of 20 runs done, 1 failed, in 12 s",
+        f"  failed #7 (numHosts=25, repetition=1): {OVERLOADED}",
+        "    log: /home/u/logs/run-7.log",
+        "results:  /home/u/aloha/results",
+        "manifest: /home/u/aloha/results/campaign.json",
+    ]
+
+
+def test_the_summary_groups_many_failures_by_what_they_say() -> None:
+    # Given 14 failures, of which 13 differ in numbers only
+    numbers = (0, 2, 3, 4, *range(10, 19))
+    alike = [outcome(run, "error", f"Channel overloaded at t={run}.5s, event #{run}") for run in numbers]
+    other = outcome(5, "crash", "ended by SIGSEGV")
+
+    # When the campaign is summed up
+    text = report.summary(result(*alike, other, total=30))
+
+    # Then there are two reasons, the frequent one first, with the runs in the words of -r
+    assert text.splitlines()[:6] == [
+        "General: 0 of 30 runs done, 14 failed, 16 without a result, in 12 s",
+        "  failed 13 runs alike, first #0: Channel overloaded at t=0.5s, event #0",
+        "    runs: 0,2..4,10..18",
+        "    log: /home/u/logs/run-0.log",
+        "  failed #5: ended by SIGSEGV",
+        "    log: /home/u/logs/run-5.log",
+    ]
+
+
+def test_the_summary_names_ten_reasons_and_counts_the_rest() -> None:
+    # Given 37 failures, each for a reason of its own
+    names = [letter * length for length in (1, 2) for letter in "abcdefghijklmnopqrs"][:37]
+    ends = [outcome(run, "error", f"no module {name}") for run, name in enumerate(names)]
+
+    # When the campaign is summed up
+    lines = report.summary(result(*ends, total=37)).splitlines()
+
+    # Then ten are told, and the manifest has the others
+    assert sum(line.startswith("  failed ") for line in lines) == 10
+    assert "  … and 27 more: see the manifest" in lines
+
+
+def test_the_summary_of_a_cancelled_campaign_says_so_first() -> None:
+    # Given a campaign that was cancelled after 5 of 20 runs
+    ends = [*(outcome(run) for run in range(5)), outcome(5, "cancelled")]
+
+    # When it is summed up, Then that is what it says, and nothing has failed
+    text = report.summary(result(*ends, total=20, cancelled=True))
+    assert text.splitlines()[0] == "General: cancelled: 5 of 20 runs done, in 12 s"
+    assert "failed" not in text
+
+
+def test_the_summary_passes_warnings_on() -> None:
+    # Given a result with a warning
+    warned = model.Result(
+        "c", "aloha", "General", "/r", "/m", 0, (), {}, warnings=("runs 1 and 2 wrote x.log",)
+    )
+
+    # When it is summed up, Then the person is warned
+    assert "warning: runs 1 and 2 wrote x.log" in report.summary(warned).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("ends", "total", "code"),
+    [
+        ((outcome(0), outcome(1)), 2, ExitCode.DONE),
+        ((outcome(0), outcome(1, "error")), 2, ExitCode.RUN_FAILED),
+        ((outcome(0), outcome(1, "lost")), 2, ExitCode.RUN_FAILED),
+        ((outcome(0),), 2, ExitCode.RUN_FAILED),
+    ],
+)
+def test_the_exit_code_is_zero_only_if_every_run_is_done(
+    ends: tuple[model.Outcome, ...], total: int, code: ExitCode
+) -> None:
+    # Given what became of the runs, When the exit code is asked for, Then it is 0 only if all are done
+    assert report.exit_code(result(*ends, total=total)) == code
+
+
+def test_the_table_of_runs_is_aligned_and_counted() -> None:
+    # Given runs whose values differ in length
+    runs = (model.Run(0, {"n": "5", "repetition": "0"}), model.Run(10, {"n": "1000", "repetition": "1"}))
+
+    # When a dry run lists them
+    text = report.run_table(model.Prepared("k", False, (), "", runs))
+
+    # Then every variable has its column, and the last line counts
+    assert text.splitlines() == ["#0   n=5     repetition=0", "#10  n=1000  repetition=1", "2 runs"]
+
+
+def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
+    # Given a result with a run that is done and one that was lost, and a name that is not ASCII
+    lost = outcome(1, "lost", "Größe\n\x1b[2J")
+
+    # When a program asks for it
+    text = report.as_json(result(outcome(0, seconds=1.5), lost, total=3))
+
+    # Then it is one line that any terminal and any encoding bears, with everything in it
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text) == {
+        "campaign": "20260101-120000-1f3a",
+        "config": "General",
+        "total": 3,
+        "done": 1,
+        "failed": 1,
+        "cancelled": False,
+        "results": "/home/u/aloha/results",
+        "manifest": "/home/u/aloha/results/campaign.json",
+        "seconds": 12.4,
+        "runs": [
+            {
+                "run": 0,
+                "kind": "done",
+                "exit_status": 0,
+                "error": "",
+                "seconds": 1.5,
+                "host": "lab1",
+                "slot": "2",
+                "log": "/home/u/logs/run-0.log",
+                "files": ["results/General-0.sca"],
+            },
+            {
+                "run": 1,
+                "kind": "lost",
+                "exit_status": 1,
+                "error": "Größe\n\x1b[2J",
+                "seconds": 10.0,
+                "host": "lab1",
+                "slot": "2",
+                "log": None,
+                "files": ["results/General-1.sca"],
+            },
+        ],
+        "warnings": [],
+        "exit_code": 1,
+    }
