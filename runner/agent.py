@@ -41,7 +41,9 @@ def provide_commit(paths: LabPaths, campaign: Campaign) -> Path:
     with locked(mirror.with_suffix(".lock")):
         repository.create(mirror)
         if not repository.has_commit(mirror, campaign.commit):
-            repository.fetch(mirror, str(paths.repository(campaign.project)), f"refs/snapshots/{campaign.commit}")
+            repository.fetch(
+                mirror, str(paths.repository(campaign.project)), f"refs/snapshots/{campaign.commit}"
+            )
     return mirror
 
 

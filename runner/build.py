@@ -18,7 +18,17 @@ from runner import agent, omnetpp, repository, shell
 from runner.errors import BuildFailed, LabfleetError, WrongUse
 from runner.job_queue import WorkerEnd
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
-from runner.model import BuildStarted, Campaign, CampaignPrepared, CampaignRefused, Prepared, Value, decode, encode
+from runner.model import (
+    BuildStarted,
+    Campaign,
+    CampaignPrepared,
+    CampaignRefused,
+    Prepared,
+    Run,
+    Value,
+    decode,
+    encode,
+)
 from runner.paths import LabPaths
 from runner.private_directory import PrivateDirectory
 
@@ -38,7 +48,7 @@ BUILD_HINTS = {
 }
 
 
-class Product(Value):
+class Product(Value, frozen=True):
     """What a build left, beside its files."""
 
     key: str
@@ -104,14 +114,18 @@ class Builder:
         if record.exists():
             found: Product = decode(record.read_bytes(), Product)
             return found, False
-        variant = hashlib.sha256(f"{toolchain}\n{campaign.mode}\n{campaign.build.commands}".encode()).hexdigest()
+        variant = hashlib.sha256(
+            f"{toolchain}\n{campaign.mode}\n{campaign.build.commands}".encode()
+        ).hexdigest()
         place = self._paths.builder(campaign.project, variant[:12])
         with agent.locked(place.with_suffix(".lock")):
             if campaign.build.commands:
                 self._lab.post(BuildStarted(campaign.id))
             tree = place / campaign.name  # opp_makemake names the program after its folder
             tree.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(agent.provide_commit(self._paths, campaign), campaign.tree, tree, place / "index")
+            repository.lay_out(
+                agent.provide_commit(self._paths, campaign), campaign.tree, tree, place / "index"
+            )
             self._make(campaign, tree)
             target = self._target(campaign, tree)
             product = Product(key, toolchain, target)
@@ -128,7 +142,9 @@ class Builder:
         try:
             for argv in campaign.build.commands:
                 growing.append(f"$ {' '.join(argv)}\n".encode())
-                status = self._follow(argv, tree / campaign.build.directory, environment, console_file, growing)
+                status = self._follow(
+                    argv, tree / campaign.build.directory, environment, console_file, growing
+                )
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
@@ -140,11 +156,18 @@ class Builder:
             console_file.unlink(missing_ok=True)
 
     def _follow(
-        self, argv: tuple[str, ...], cwd: Path, environment: Mapping[str, str], console: Path, growing: GrowingLog
+        self,
+        argv: tuple[str, ...],
+        cwd: Path,
+        environment: Mapping[str, str],
+        console: Path,
+        growing: GrowingLog,
     ) -> int:
         """Run one command, streaming what it prints; return its exit status."""
         if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
-            raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
+            raise BuildFailed(
+                f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], "")
+            )
         with console.open("wb") as output:
             process = shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
         with console.open("rb", buffering=0) as reader:
@@ -166,7 +189,9 @@ class Builder:
             argv = omnetpp.make_target_command(path.name)
             answer = shell.run(argv, cwd=path.parent, env=environment, check=False)
             if answer.status == 0 and answer.text:
-                return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
+                return os.path.normpath(
+                    os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip())
+                )
         return None
 
     def _store(self, campaign: Campaign, product: Product, tree: Path, index: Path) -> None:
@@ -185,7 +210,7 @@ class Builder:
         final.parent.mkdir(exist_ok=True)
         os.rename(half, final)
 
-    def _list_runs(self, campaign: Campaign, checkout: Path, program: tuple[str, ...]) -> tuple:  # type: ignore[type-arg]
+    def _list_runs(self, campaign: Campaign, checkout: Path, program: tuple[str, ...]) -> tuple[Run, ...]:
         """Ask the program which runs there are.  Raises WrongUse with the program's own words."""
         top = self._paths.private / f"query-{uuid.uuid4().hex[:12]}"
         private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
@@ -215,14 +240,15 @@ class Builder:
         text = omnetpp.error_text(output) or output.strip()[-800:] or f"exit status {answer.status}"
         folder = checkout / campaign.directory
         known: dict[str, None] = {}
-        for ini in campaign.launch.ini_files or ("omnetpp.ini",):
+        ini_files = campaign.launch.ini_files or ("omnetpp.ini",)
+        for ini in ini_files:
             known.update(dict.fromkeys(omnetpp.configurations(ini, lambda name: _text(folder / name))))
         if campaign.config not in known:
             return WrongUse(
-                f"there is no configuration {campaign.config} in {', '.join(campaign.launch.ini_files) or 'omnetpp.ini'}",
+                f"there is no configuration {campaign.config} in {', '.join(ini_files)}",
                 f"known: {', '.join(known)}",
             )
-        if campaign.run_filter:
+        if campaign.run_filter and any(word in text for word in ("filter", "Run number", "run list")):
             return WrongUse(
                 f"the program refuses the run filter {campaign.run_filter!r}: {text}",
                 "a filter is a list like 0,3,5..9 or an expression like '$numHosts>10 && $repetition<3'",
@@ -247,7 +273,14 @@ def _is_product(name: str, target: str | None) -> bool:
 def build_key(campaign: Campaign, toolchain: str) -> str:
     """Return the digest of everything that decides what a build makes."""
     build = campaign.build
-    parts = (campaign.sources, campaign.mode, toolchain, *build.makefiles, build.directory, *map(repr, build.commands))
+    parts = (
+        campaign.sources,
+        campaign.mode,
+        toolchain,
+        *build.makefiles,
+        build.directory,
+        *map(repr, build.commands),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -261,7 +294,9 @@ def identify_toolchain(compiler: str | None, asker: str | None, environment: Map
         makefile_inc = shell.run([asker], env=environment, check=False).text
         content = _text(Path(makefile_inc)) or ""
         parts.append(f"{makefile_inc} {hashlib.sha256(content.encode()).hexdigest()[:16]}")
-    flags = [f"{name}={environment[name]}" for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in environment]
+    flags = [
+        f"{name}={environment[name]}" for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in environment
+    ]
     return "; ".join([*parts, *flags]) or "no compiler"
 
 
@@ -297,5 +332,3 @@ def first_errors(text: str) -> str:
         if "error:" in line or "undefined reference" in line or "*** " in line or " Error " in line:
             return "\n".join(lines[index : index + SHOWN_ERRORS])
     return "\n".join(lines[-SHOWN_ERRORS:])
-
-

@@ -5,15 +5,15 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 
 import zmq
 
-from runner import config, lab, log_stream, results, snapshot
-from runner.errors import LabfleetError, LabFailed, from_code
+from runner import config, local_lab, log_stream, results, snapshot
+from runner.errors import LabFailed, LabfleetError, from_code
 from runner.lab import ForemanClient, Lab
 from runner.model import (
     PROTOCOL,
@@ -37,6 +37,9 @@ from runner.report import View
 
 #: Seconds between redraws of the live view.
 TICK = 0.25
+
+#: Pieces of logs that are shown in a row.
+MOST_PIECES = 32
 
 #: Variables of the client's shell that are nobody's business.
 PRIVATE_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
@@ -76,7 +79,9 @@ def new_id(now: float) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{secrets.token_hex(2)}"
 
 
-def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, environment: Mapping[str, str]) -> Campaign:
+def describe(
+    order: Order, project: config.Project, taken: snapshot.Snapshot, environment: Mapping[str, str]
+) -> Campaign:
     """Return the campaign that an order means."""
     now = time.time()
     launch = project.launch
@@ -93,7 +98,9 @@ def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, en
         run_filter=order.run_filter,
         mode=order.mode,
         build=project.build,
-        launch=type(launch)(launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)),
+        launch=type(launch)(
+            launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)
+        ),
         environment=campaign_environment(environment, project.environment),
         submitted=now,
         user=getuser(),
@@ -104,7 +111,7 @@ def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, en
 
 
 def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
-    """Carry an order out and return what it came to; no result for a dry run.
+    """Carry an order out and return what it came to (nothing for a dry run), and which runs there are.
 
     Raises LabfleetError for everything that keeps the runs from being done at all.
     """
@@ -112,7 +119,7 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        the_lab = lab.connect(context)
+        the_lab = local_lab.connect(context)
         private = the_lab.paths.snapshots(project.id)
         taken = snapshot.take(project.root, project.include, private)
         snapshot.push(taken, private, the_lab.git_server(project.id))
@@ -121,8 +128,7 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
         result = follower.follow(began)
     finally:
         context.destroy(linger=1000)
-    assert follower.prepared is not None
-    return result, follower.prepared
+    return result
 
 
 @dataclass
@@ -194,22 +200,35 @@ class Follower:
         self._outcomes: dict[int, Outcome] = {}
         self._ended: CampaignEnded | None = None
 
-    def follow(self, began: float) -> Result | None:
-        """Do everything from submission to the manifest; no result for a dry run."""
+    def follow(self, began: float) -> tuple[Result | None, Prepared]:
+        """Do everything from submission to the manifest."""
         self._foreman.ask(Submit(self._campaign))
+        self._follow_log(log_stream.BUILD_STREAM, "build")
         try:
-            self._listen()
-        except BaseException:  # Ctrl-C included: nobody is left who wants these runs
-            self._foreman.socket.send(encode(Cancel(self._campaign.id)))
-            raise
+            self._listen_until_cancelled()
         finally:
             self._foreman.close()
             if self._viewer:
                 self._viewer.close()
-        if self._order.dry_run:
-            return None
         self._home.finish()
-        return self._result(began)
+        if self.prepared is None:  # cancelled by somebody before there was anything to do
+            raise LabFailed(f"campaign {self._campaign.id} was cancelled while it was built")
+        return (None if self._order.dry_run else self._result(self.prepared, began)), self.prepared
+
+    def _listen_until_cancelled(self) -> None:
+        """Listen to the end; Ctrl-C cancels the campaign and keeps what is done, a second one leaves at once."""
+        try:
+            self._listen()
+        except KeyboardInterrupt:
+            self._cancel()
+            self._view.note("cancelling: no further run is begun (Ctrl-C again leaves at once)")
+            self._listen()
+        except BaseException:  # nobody is left who wants these runs
+            self._cancel()
+            raise
+
+    def _cancel(self) -> None:
+        self._foreman.socket.send(encode(Cancel(self._campaign.id)))
 
     def _listen(self) -> None:
         """Take events and log pieces as they come, until the campaign has ended."""
@@ -217,13 +236,16 @@ class Follower:
         poller.register(self._foreman.socket, zmq.POLLIN)
         if self._viewer:
             poller.register(self._viewer.socket, zmq.POLLIN)
-            self._follow_log(log_stream.BUILD_STREAM, "build")
         next_tick = time.monotonic()
         while self._ended is None:
-            poller.poll(TICK * 1000)
+            poller.poll(int(TICK * 1000))
             while (event := self._foreman.receive(AnyEvent | AnyAnswer)) is not None:
-                self._take(event)
-            while self._viewer and (piece := self._viewer.receive()) is not None:
+                if not isinstance(event, AnyAnswer):  # that a cancellation was accepted is nothing to tell
+                    self._take(event)
+            for _ in range(MOST_PIECES):  # then events and the live view have their turn
+                piece = self._viewer.receive() if self._viewer else None
+                if piece is None:
+                    break
                 self._logs[piece.stream].take(piece.data)
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
@@ -270,14 +292,14 @@ class Follower:
 
     # ---- the end ----
 
-    def _result(self, began: float) -> Result:
+    def _result(self, prepared: Prepared, began: float) -> Result:
         """Write the manifest and sum up."""
-        assert self.prepared is not None and self._ended is not None
         outcomes = [self._outcomes[run] for run in sorted(self._outcomes)]
         collector = self._home.collector
-        home = collector.home if collector else HomePaths(self._project.working_directory / "results", self._campaign.id)
+        folder = self._project.working_directory / "results"
+        home = collector.home if collector else HomePaths(folder, self._campaign.id)
         warnings = tuple(collector.warnings) if collector else ()
-        text = results.manifest(self._campaign, self.prepared, self._outcomes, self._home.places, warnings)
+        text = results.manifest(self._campaign, prepared, self._outcomes, self._home.places, warnings)
         results.write_manifest(home, text)
         return Result(
             campaign=self._campaign.id,
@@ -285,12 +307,12 @@ class Follower:
             config=self._campaign.config,
             results=str(home.results),
             manifest=str(home.latest),
-            total=len(self.prepared.runs),
+            total=len(prepared.runs),
             outcomes=tuple(outcomes),
             logs={outcome.run: str(home.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
             warnings=warnings,
-            cancelled=self._ended.cancelled,
-            product_reused=not self.prepared.built,
+            cancelled=self._ended is not None and self._ended.cancelled,
+            product_reused=not prepared.built,
             seconds=time.monotonic() - began,
         )
 

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 import zmq
 
 from runner import results, scheduling
-from runner.errors import LabfleetError
 from runner.job_queue import JobQueue
 from runner.model import (
     PROTOCOL,
@@ -24,6 +23,7 @@ from runner.model import (
     AnyRequest,
     AskStatus,
     Attempt,
+    BuildStarted,
     Campaign,
     CampaignEnded,
     CampaignPrepared,
@@ -38,6 +38,8 @@ from runner.model import (
     Refused,
     RunCommitted,
     RunDelivered,
+    RunProgressed,
+    RunStarted,
     Shutdown,
     SlotDied,
     Status,
@@ -50,7 +52,20 @@ from runner.scheduling import CampaignState
 
 log = logging.getLogger(__name__)
 
+CampaignEvent = (
+    BuildStarted
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | CampaignEnded
+)
+
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}")
+#: Deliveries that are committed together.
+MOST_COMMITS = 200
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
 
@@ -116,17 +131,18 @@ class Foreman:
             self._jobs.drop_events(position)
 
     def _commit_deliveries(self) -> None:
-        """Commit what was delivered, and hand the outcome to the main thread."""
+        """Commit what was delivered, and hand the outcomes to the main thread."""
         socket = self._inbox()
         while True:
-            outcome = self._delivered.get()
-            store = self._paths.campaign(outcome.campaign)
+            delivered = [self._delivered.get()]
+            while len(delivered) < MOST_COMMITS and not self._delivered.empty():
+                delivered.append(self._delivered.get())
             try:
-                committed = results.commit(store, outcome)
-            except (OSError, LabfleetError):
-                log.exception("run %s of %s cannot be committed", outcome.run, outcome.campaign)
+                committed = results.commit(self._paths, delivered)
+            except OSError:
+                log.exception("deliveries cannot be committed: %s", delivered)
                 continue
-            if committed:
+            for outcome in committed:
                 socket.send(encode(RunCommitted(outcome)))
 
     # ---- clients ----
@@ -138,7 +154,9 @@ class Foreman:
             request: AnyRequest = decode(body, AnyRequest)
         except ValueError as error:
             log.warning("refused a malformed request: %s", error)
-            self._answer(client, Refused("the lab does not understand this request", "is it of the same version?"))
+            self._answer(
+                client, Refused("the lab does not understand this request", "is it of the same version?")
+            )
             return
         match request:
             case Submit(campaign):
@@ -179,7 +197,9 @@ class Foreman:
         return Accepted()
 
     def _status(self) -> Status:
-        return Status(PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values()))
+        return Status(
+            PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values())
+        )
 
     def _shutdown(self, force: bool) -> Answer:
         if self._states and not force:
@@ -207,14 +227,21 @@ class Foreman:
                     self._hosts[host] = slots
                 case SlotDied(host, slot):
                     for state in list(self._states.values()):
-                        self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
+                        self._give_up(
+                            state, scheduling.take_slot_died(state, host, slot), "its worker died each time"
+                        )
                 case RunCommitted(outcome):
                     self._take_outcome(outcome)
-                case _ if state := self._states.get(event.campaign):
-                    self._take_campaign_event(state, event)
+                case RunDelivered():
+                    pass  # the thread that reads events passes these to the one that commits
+                case _:
+                    self._take_campaign_event(event)
 
-    def _take_campaign_event(self, state: CampaignState, event: Event) -> None:
-        campaign = state.campaign.id
+    def _take_campaign_event(self, event: CampaignEvent) -> None:
+        campaign = event.campaign
+        state = self._states.get(campaign)
+        if state is None:
+            return  # it has ended or was cancelled
         match event:
             case CampaignPrepared(_, prepared):
                 results.note_prepared(self._paths.campaign(campaign), prepared)
@@ -243,20 +270,20 @@ class Foreman:
         """Runs that were begun too often are over without a result."""
         for attempt in attempts:
             now = time.time()
-            self._delivered.put(
-                Outcome(
-                    campaign=state.campaign.id,
-                    run=attempt.run,
-                    attempt=attempt.number,
-                    kind="lost",
-                    exit_status=-1,
-                    host="",
-                    slot="",
-                    started=now,
-                    ended=now,
-                    error=f"given up after {attempt.number} attempts: {reason}",
-                )
+            outcome = Outcome(
+                campaign=state.campaign.id,
+                run=attempt.run,
+                attempt=attempt.number,
+                kind="lost",
+                exit_status=-1,
+                host="",
+                slot="",
+                started=now,
+                ended=now,
+                error=f"given up after {attempt.number} attempts: {reason}",
             )
+            results.give_up(self._paths.campaign(state.campaign.id), outcome)
+            self._take_outcome(outcome)
 
     def _finish_if_over(self, state: CampaignState) -> None:
         if state.is_over:

@@ -49,7 +49,7 @@ def _job_class(handlers: Mapping[str, Handler]) -> type[Job]:
 
     class ListedJob(Job):
         def _execute(self) -> None:
-            handler = handlers.get(self.func_name)
+            handler = handlers.get(self.func_name or "")
             if handler is None:
                 raise ValueError(f"refused: no handler named {self.func_name!r}")
             handler(*self.args)
@@ -64,7 +64,9 @@ class JobQueue:
         self._redis = redis
 
     def _put(self, queue: str, handler: str, argument: str) -> None:
-        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})).enqueue_call(
+        Queue(
+            queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})
+        ).enqueue_call(
             handler,
             args=(argument,),
             job_id=f"{handler}-{uuid.uuid4().hex}",

@@ -25,7 +25,7 @@ class Value(msgspec.Struct, frozen=True):
 # ---- what is to be done ------------------------------------------------------------------------------------------
 
 
-class Build(Value):
+class Build(Value, frozen=True):
     """How the model's program comes into being; all of it relative to the project's root."""
 
     #: Where the commands run.
@@ -36,7 +36,7 @@ class Build(Value):
     makefiles: tuple[str, ...] = ()
 
 
-class Launch(Value):
+class Launch(Value, frozen=True):
     """How the simulation program is started, apart from the run it is to do."""
 
     #: Path relative to the working directory, absolute, a name on PATH, a shared library; None: ask the Makefile.
@@ -48,7 +48,7 @@ class Launch(Value):
     arguments: tuple[str, ...] = ()
 
 
-class Campaign(Value):
+class Campaign(Value, frozen=True):
     """One configuration of one revision of one project, as the client submits it."""
 
     id: str
@@ -81,7 +81,7 @@ class Campaign(Value):
     dry_run: bool = False
 
 
-class Run(Value):
+class Run(Value, frozen=True):
     """One run of a configuration: its number and the values of its iteration variables."""
 
     number: int
@@ -89,21 +89,21 @@ class Run(Value):
     variables: dict[str, str]
 
 
-class Command(Value):
+class Command(Value, frozen=True):
     """One process of a run.  A run is a list of them, the simulation program last."""
 
     argv: tuple[str, ...]
     environment: dict[str, str] = {}
 
 
-class Attempt(Value):
+class Attempt(Value, frozen=True):
     """One try at one run."""
 
     run: int
     number: int
 
 
-class Chunk(Value):
+class Chunk(Value, frozen=True):
     """What one RQ job carries to a slot: some runs of one campaign."""
 
     id: str
@@ -116,7 +116,7 @@ class Chunk(Value):
 # ---- what came of it ---------------------------------------------------------------------------------------------
 
 
-class File(Value):
+class File(Value, frozen=True):
     """A file that a run left."""
 
     #: Relative to the project's root, with ``/``; may begin with ``../``.
@@ -131,7 +131,7 @@ class File(Value):
     given: bool = False
 
 
-class Outcome(Value):
+class Outcome(Value, frozen=True):
     """How one attempt ended and what it left."""
 
     campaign: str
@@ -153,7 +153,7 @@ class Outcome(Value):
     log_size: int = 0
 
 
-class Prepared(Value):
+class Prepared(Value, frozen=True):
     """A built campaign and the runs that its own program listed."""
 
     key: str
@@ -165,7 +165,7 @@ class Prepared(Value):
     runs: tuple[Run, ...]
 
 
-class Result(Value):
+class Result(Value, frozen=True):
     """What a campaign came to, as the person is told at its end and ``--json`` prints it."""
 
     campaign: str
@@ -191,31 +191,31 @@ class Result(Value):
 # ---- events: what the lab's parts tell the foreman, and the foreman the followers ----------------------------------
 
 
-class Event(Value, tag=True):
+class Event(Value, frozen=True, tag=True):
     """Something that happened; carried by the event stream in Redis or by the foreman's socket."""
 
 
-class HostUp(Event):
+class HostUp(Event, frozen=True):
     """An agent serves its host's queue with so many slots."""
 
     host: str
     slots: int
 
 
-class BuildStarted(Event):
+class BuildStarted(Event, frozen=True):
     """The build job found no product for the campaign's key and builds it."""
 
     campaign: str
 
 
-class CampaignPrepared(Event):
+class CampaignPrepared(Event, frozen=True):
     """Product and list of runs are there."""
 
     campaign: str
     prepared: Prepared
 
 
-class CampaignRefused(Event):
+class CampaignRefused(Event, frozen=True):
     """The campaign cannot be run: build failed, unknown configuration, …"""
 
     campaign: str
@@ -224,7 +224,7 @@ class CampaignRefused(Event):
     hint: str
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     """A slot's process began with this run."""
 
     campaign: str
@@ -235,7 +235,7 @@ class RunStarted(Event):
     time: float
 
 
-class RunProgressed(Event):
+class RunProgressed(Event, frozen=True):
     """What the simulation said of itself last."""
 
     campaign: str
@@ -248,7 +248,7 @@ class RunProgressed(Event):
     speed: float | None
 
 
-class ChunkStarted(Event):
+class ChunkStarted(Event, frozen=True):
     """A slot has begun a chunk."""
 
     campaign: str
@@ -257,7 +257,7 @@ class ChunkStarted(Event):
     slot: str
 
 
-class ChunkEnded(Event):
+class ChunkEnded(Event, frozen=True):
     """A slot is through with a chunk; its outcomes come separately, when they are delivered."""
 
     campaign: str
@@ -268,26 +268,26 @@ class ChunkEnded(Event):
     error: str = ""
 
 
-class SlotDied(Event):
+class SlotDied(Event, frozen=True):
     """An agent found one of its slots dead; what the slot had begun has to be done elsewhere."""
 
     host: str
     slot: str
 
 
-class RunDelivered(Event):
+class RunDelivered(Event, frozen=True):
     """The uploader has put an attempt's files into the result store's incoming folder."""
 
     outcome: Outcome
 
 
-class RunCommitted(Event):
+class RunCommitted(Event, frozen=True):
     """The result store holds this run's record; the files may be fetched."""
 
     outcome: Outcome
 
 
-class CampaignEnded(Event):
+class CampaignEnded(Event, frozen=True):
     """Nothing more will come from this campaign."""
 
     campaign: str
@@ -313,27 +313,27 @@ AnyEvent = (
 # ---- what a client asks of the foreman ---------------------------------------------------------------------------
 
 
-class Request(Value, tag=True):
+class Request(Value, frozen=True, tag=True):
     """A question or an order to the foreman."""
 
 
-class Submit(Request):
+class Submit(Request, frozen=True):
     """Take on a campaign and tell the sender everything that happens to it."""
 
     campaign: Campaign
 
 
-class Cancel(Request):
+class Cancel(Request, frozen=True):
     """Start no more runs of a campaign and end those that run."""
 
     campaign: str
 
 
-class AskStatus(Request):
+class AskStatus(Request, frozen=True):
     """Answer with :class:`Status`."""
 
 
-class Shutdown(Request):
+class Shutdown(Request, frozen=True):
     """End the lab's services; refused while campaigns run, unless forced."""
 
     force: bool = False
@@ -342,22 +342,22 @@ class Shutdown(Request):
 AnyRequest = Submit | Cancel | AskStatus | Shutdown
 
 
-class Answer(Value, tag=True):
+class Answer(Value, frozen=True, tag=True):
     """The foreman's reply to a request."""
 
 
-class Accepted(Answer):
+class Accepted(Answer, frozen=True):
     """It will be done."""
 
 
-class Refused(Answer):
+class Refused(Answer, frozen=True):
     """It will not be done, and why."""
 
     message: str
     hint: str = ""
 
 
-class CampaignStatus(Value):
+class CampaignStatus(Value, frozen=True):
     """Where one campaign stands."""
 
     id: str
@@ -371,7 +371,7 @@ class CampaignStatus(Value):
     running: int
 
 
-class Status(Answer):
+class Status(Answer, frozen=True):
     """What the lab does just now."""
 
     protocol: int

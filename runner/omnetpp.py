@@ -5,6 +5,7 @@ The command line and the query mode are those of the Simulation Manual's chapter
 
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,13 +46,15 @@ def query_command(program: Sequence[str], launch: Launch, config: str, run_filte
     return (*program, *_model_options(launch), "-c", config, *selection, "-s", "-q", "runs")
 
 
-def simulation_command(program: Sequence[str], launch: Launch, config: str, runs: Sequence[int]) -> tuple[str, ...]:
+def simulation_command(
+    program: Sequence[str], launch: Launch, config: str, runs: Sequence[int]
+) -> tuple[str, ...]:
     """Return the command that does the given runs in one Cmdenv process, as opp_runall would have it."""
     numbers = ",".join(map(str, runs))
     given = launch.arguments
     quiet = () if "-s" in given else ("-s",)
     interface = () if "-u" in given else ("-u", "Cmdenv")
-    redirect = ()
+    redirect: tuple[str, ...] = ()
     if not any(argument.startswith("--cmdenv-redirect-output=") for argument in given):
         redirect = ("--cmdenv-redirect-output=true",)
     return (*program, *_model_options(launch), "-c", config, *quiet, *interface, *redirect, "-r", numbers)
@@ -146,15 +149,14 @@ _SPEED = re.compile(r"simsec/sec=([\d.e+-]+)")
 
 def last_status(text: str) -> Status | None:
     """Return the last status that Cmdenv printed in a piece of console output; None if there is none."""
-    found = None
-    for found in _EVENT.finditer(text):
-        pass
-    if found is None:
+    found = deque(_EVENT.finditer(text), maxlen=1)
+    if not found:
         return None
-    speed = _SPEED.search(text, found.end())
+    last = found.pop()
+    speed = _SPEED.search(text, last.end())
     return Status(
-        sim_time=float(found[1]),
-        percent=float(found[2]) if found[2] else None,
+        sim_time=float(last[1]),
+        percent=float(last[2]) if last[2] else None,
         speed=(float(speed[1]) or None) if speed else None,
     )
 

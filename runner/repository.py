@@ -1,4 +1,4 @@
-"""Git repositories as labfleet uses them: bytes go in and come out unchanged, nobody's settings or hooks play a part."""
+"""Git repositories as labfleet uses them: bytes come out as they went in, without anybody's settings or hooks."""
 
 import os
 from pathlib import Path

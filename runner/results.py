@@ -6,9 +6,10 @@ away.  At home a file appears under its name complete and checked, or not at all
 """
 
 import hashlib
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,9 @@ import msgspec
 from runner import __version__
 from runner.errors import LabFailed
 from runner.model import Campaign, File, Outcome, Prepared, decode, encode, pretty
-from runner.paths import AttemptPaths, CampaignPaths, HomePaths
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths
+
+log = logging.getLogger(__name__)
 
 #: Bytes read or copied at a time.
 BLOCK = 1 << 20
@@ -56,63 +59,81 @@ def _seed_set(attempt: AttemptPaths, files: Iterable[File]) -> str:
 # ---- head: the commit --------------------------------------------------------------------------------------------
 
 
-def commit(store: CampaignPaths, outcome: Outcome) -> bool:
-    """Make a delivered attempt the result of its run; False if the run has one already.
+def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
+    """Make delivered attempts the results of their runs; return those that count: a run's first, if it is complete.
 
-    Raises LabFailed if the delivery is not complete; then there is no record, and the run counts as not done.
+    Several at once cost hardly more than one: what takes time is the disk's journal, once for all files and once for
+    all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.
     """
-    incoming = AttemptPaths(store.incoming(outcome.run, outcome.attempt))
-    if store.record(outcome.run).exists():
-        shutil.rmtree(incoming.root, ignore_errors=True)
-        return False
-    for file in outcome.files:
-        _check_size(incoming.file(file.path), file.size)
-    if outcome.kind != "lost":
-        _check_size(incoming.log, outcome.log_size)
-        for path in (*(incoming.file(file.path) for file in outcome.files), incoming.log, incoming.outcome):
-            _to_disk(path)
-        place = store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
+    complete: list[Outcome] = []
+    for outcome in delivered:
+        is_first = all((other.campaign, other.run) != (outcome.campaign, outcome.run) for other in complete)
+        if is_first and _is_acceptable(store.campaign(outcome.campaign), outcome):
+            complete.append(outcome)
+        else:
+            shutil.rmtree(store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt), ignore_errors=True)
+    for outcome in complete:
+        incoming = AttemptPaths(store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt))
+        _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
+    places = set()
+    for outcome in complete:
+        campaign = store.campaign(outcome.campaign)
+        place = campaign.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         place.parent.mkdir(exist_ok=True)
-        os.rename(incoming.root, place)
-        _to_disk(place.parent)
-    _write_durably(store.record(outcome.run), encode(outcome))
-    return True
+        os.rename(campaign.incoming(outcome.run, outcome.attempt), place)
+        places.add(place.parent)
+    _to_disk(*places)
+    _write_durably(
+        {store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete}
+    )
+    return complete
 
 
-def _check_size(path: Path, size: int) -> None:
-    found = path.stat().st_size if path.exists() else None
-    if found != size:
-        raise LabFailed(f"{path.name} was delivered with {found} bytes instead of {size}")
+def give_up(store: CampaignPaths, outcome: Outcome) -> None:
+    """Record that a run is over without having left anything."""
+    _write_durably({store.record(outcome.run): encode(outcome)})
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
+    """Say whether a delivery is complete and the first of its run."""
+    incoming = AttemptPaths(store.incoming(outcome.run, outcome.attempt))
+    sizes = {incoming.log: outcome.log_size} | {incoming.file(file.path): file.size for file in outcome.files}
+    wrong = [path for path, size in sizes.items() if not path.is_file() or path.stat().st_size != size]
+    if wrong:
+        log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, wrong[0])
+    return not wrong and not store.record(outcome.run).exists()
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.new")
-    with half.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(half, path)
-    _to_disk(path.parent)
+def _to_disk(*paths: Path) -> None:
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_durably(contents: Mapping[Path, bytes]) -> None:
+    """Write files so that each is there complete or not at all, whenever the power fails."""
+    halves = {path.with_name(f".{path.name}.new"): path for path in contents}
+    for half, path in halves.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(contents[path])
+    _to_disk(*halves)
+    for half, path in halves.items():
+        os.rename(half, path)
+    _to_disk(*{path.parent for path in contents})
 
 
 def accept(store: CampaignPaths, campaign: Campaign) -> None:
     """Write down a submitted campaign; its environment may hold private things, so only its owner may read it."""
     store.root.mkdir(parents=True, mode=0o700)
-    _write_durably(store.campaign, encode(campaign))
+    _write_durably({store.campaign: encode(campaign)})
 
 
 def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
     """Write down the runs of a campaign."""
-    _write_durably(store.prepared, encode(prepared))
+    _write_durably({store.prepared: encode(prepared)})
 
 
 def records(store: CampaignPaths) -> dict[int, Outcome]:
@@ -122,9 +143,6 @@ def records(store: CampaignPaths) -> dict[int, Outcome]:
 
 
 # ---- client: the way home ----------------------------------------------------------------------------------------
-
-#: Copies one stored file to a new local path; the local lab's source is a directory.
-Fetch = Callable[[Path, Path], None]
 
 
 @dataclass
@@ -161,7 +179,9 @@ class Collector:
         if outcome.kind != "done":
             return self.home.failed(outcome.run, outcome.kind, file.path)
         if file.given:
-            self._warn(f"run {outcome.run} changed {file.path}, which is part of the project: its version is kept apart")
+            self._warn(
+                f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart"
+            )
             return self.home.own(outcome.run, file.path)
         owner = self._owners.setdefault(file.path, outcome.run)
         if owner == outcome.run:
@@ -190,7 +210,9 @@ def _bring(source: Path, target: Path, expected: File | None) -> None:
                 writer.write(block)
         if expected:
             if digest.hexdigest() != expected.sha256:
-                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+                raise LabFailed(
+                    f"{target} did not arrive as it was sent", "look at the disk of the lab's head"
+                )
             os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
         os.replace(half, target)
     finally:
@@ -257,7 +279,11 @@ def manifest(
             "user": campaign.user,
             "submitted": campaign.submitted,
             "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
-            "build": {"key": prepared.key, "commands": campaign.build.commands, "toolchain": prepared.toolchain},
+            "build": {
+                "key": prepared.key,
+                "commands": campaign.build.commands,
+                "toolchain": prepared.toolchain,
+            },
             "program": prepared.program,
             "warnings": list(warnings),
             "runs": runs,

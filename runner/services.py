@@ -19,7 +19,7 @@ from runner.paths import LabPaths, home
 log = logging.getLogger(__name__)
 
 #: Seconds without any campaign or request after which a local lab ends.
-IDLE_SECONDS = float(os.environ.get("LABFLEET_IDLE_SECONDS", 15 * 60))
+IDLE_SECONDS = float(os.environ.get("LABFLEET_IDLE_SECONDS") or 15 * 60)
 
 
 def slots() -> int:

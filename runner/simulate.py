@@ -97,7 +97,9 @@ class Slot:
             campaign = self._lab.campaign(chunk.campaign)
             prepared = self._lab.prepared(chunk.campaign)
             checkout = agent.provide_checkout(self._paths, campaign, prepared.key)
-            self._works = {chunk.campaign: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
+            self._works = {
+                chunk.campaign: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})
+            }
         return Work(chunk, *self._works[chunk.campaign])
 
     def _simulate_together(self, work: Work, attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -136,7 +138,9 @@ class Slot:
 
     def started(self, work: Work, attempt: Attempt, when: float) -> None:
         """Tell the foreman that a run began."""
-        self._lab.post(RunStarted(work.campaign.id, attempt.run, attempt.number, self._host, self._name, when))
+        self._lab.post(
+            RunStarted(work.campaign.id, attempt.run, attempt.number, self._host, self._name, when)
+        )
 
     def progressed(self, work: Work, attempt: Attempt, status: omnetpp.Status) -> None:
         """Tell the foreman how far a run is."""
@@ -217,7 +221,9 @@ class _CurrentRun:
 class _SimulationProcess:
     """One Cmdenv process and the runs that it goes through."""
 
-    def __init__(self, work: Work, attempts: Sequence[Attempt], private: PrivateDirectory, slot: Slot) -> None:
+    def __init__(
+        self, work: Work, attempts: Sequence[Attempt], private: PrivateDirectory, slot: Slot
+    ) -> None:
         self._work, self._private, self._slot = work, private, slot
         self._attempts = {attempt.run: attempt for attempt in attempts}
         self._stems = {run: omnetpp.file_stem(work.campaign.config, work.runs[run]) for run in self._attempts}
@@ -314,7 +320,11 @@ class _SimulationProcess:
             for name in os.listdir(folder):
                 if name.endswith(".out") and (alone or omnetpp.stem_of(name) == stem):
                     path = os.path.join(folder, name)
-                    if os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path):
+                    if (
+                        os.path.isfile(path)
+                        and not os.path.islink(path)
+                        and not self._private.was_given(path)
+                    ):
                         current.output = _Tail(Path(path))
                         return
 

@@ -1,0 +1,223 @@
+"""The local lab: head, builder and slots are processes of this user on this machine.
+
+Whoever needs it starts it; it outlives the client, ends when idle, and is replaced when labfleet's code or the number
+of slots has changed.
+"""
+
+import fcntl
+import hashlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from runner import services, shell
+from runner.errors import LabFailed
+from runner.lab import PATIENCE, ForemanClient, Lab
+from runner.model import CampaignStatus, Shutdown, Value, decode, encode
+from runner.paths import SOURCE, LabPaths, home
+
+
+class LabFile(Value, frozen=True):
+    """What runs: written by whoever started it."""
+
+    pid: int
+    #: Digest of labfleet's own code.
+    code: str
+    slots: int
+
+
+def paths_of_this_user() -> LabPaths:
+    """Return the file names of this user's local lab."""
+    return LabPaths(Path(home()))
+
+
+def code_version() -> str:
+    """Return a digest of labfleet's own code: services of another one are replaced."""
+    digest = hashlib.sha256(sys.version.encode())
+    for file in sorted((SOURCE / "runner").rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def running(paths: LabPaths) -> LabFile | None:
+    """Return what runs here; None if nothing does."""
+    try:
+        found: LabFile = decode(paths.lab_file.read_bytes(), LabFile)
+        os.kill(found.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if _is_supervisor(found.pid) else None
+
+
+def _is_supervisor(pid: int) -> bool:
+    """Say whether a process is a lab's supervisor, and not another one that got its number later."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"runner.services" in words and b"local" in words
+
+
+def _lab(paths: LabPaths) -> Lab:
+    return Lab(paths.endpoint("foreman"), paths.endpoint("hub"), paths)
+
+
+def connect(context: "zmq.Context[zmq.Socket[bytes]]") -> Lab:
+    """Return this user's lab, started or replaced if need be.
+
+    Raises LabFailed when services do not come up, or would have to be replaced while campaigns are under way.
+    """
+    lab = _lab(paths_of_this_user())
+    paths = lab.paths
+    wanted = LabFile(0, code_version(), services.slots())
+    if not _fits(running(paths), wanted):
+        with _locked(paths):
+            found = running(paths)
+            if not _fits(found, wanted):
+                if found:
+                    _replace(context, lab)
+                _start(context, lab, wanted)
+    return lab
+
+
+def _fits(found: LabFile | None, wanted: LabFile) -> bool:
+    return found is not None and (found.code, found.slots) == (wanted.code, wanted.slots)
+
+
+@contextmanager
+def _locked(paths: LabPaths) -> Iterator[None]:
+    paths.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with paths.lab_lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> None:
+    try:
+        _stop(context, lab, force=False)
+    except LabFailed as error:
+        raise LabFailed(
+            f"the lab's services are of another version of labfleet, and busy: {error.message}",
+            "wait until its campaigns are done, or end them with: labfleet lab stop --force",
+        ) from None
+
+
+def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile) -> None:
+    """Start the services and wait until they answer.  Raises LabFailed with the end of the telling log."""
+    paths = lab.paths
+    for folder in (paths.sockets, paths.service_logs, paths.redis):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if paths.sockets.stat().st_uid != os.getuid():
+        raise LabFailed(
+            f"{paths.sockets} belongs to somebody else", "set XDG_RUNTIME_DIR to a folder of your own"
+        )
+    environment = {**os.environ, "LABFLEET_HOME": str(paths.home), "PYTHONPATH": str(SOURCE)}
+    with (paths.service_logs / "local.log").open("ab") as output:
+        process = shell.start(
+            [sys.executable, "-m", "runner.services", "local"], cwd=paths.home, env=environment, output=output
+        )
+    half = paths.lab_file.with_suffix(".new")
+    half.write_bytes(encode(LabFile(process.pid, wanted.code, wanted.slots)))
+    os.replace(half, paths.lab_file)
+    client = ForemanClient(context, lab)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not _is_ready(client, wanted.slots):
+            if process.wait(0.02) is not None or time.monotonic() > deadline:
+                process.signal_group(signal.SIGTERM)
+                said = _last_words(paths)
+                raise LabFailed(f"the lab's services did not start\n{said}", f"logs: {paths.service_logs}")
+    finally:
+        client.close()
+
+
+def _is_ready(client: ForemanClient, slots: int) -> bool:
+    return sum(client.status().hosts.values()) >= slots
+
+
+def _last_words(paths: LabPaths) -> str:
+    """Return the end of the service log that was written last."""
+    logs = sorted(paths.service_logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    telling = [path for path in logs if path.stat().st_size]
+    return telling[-1].read_text(errors="replace")[-600:].strip() if telling else ""
+
+
+def describe() -> str:
+    """Return what the services of this user's local lab do, for a person.  Raises LabFailed if they do not answer."""
+    paths = paths_of_this_user()
+    found = running(paths)
+    if found is None:
+        return f"no services are running; a campaign starts them.  Logs: {paths.service_logs}"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    client = ForemanClient(context, _lab(paths))
+    try:
+        status = client.status()
+    finally:
+        client.close()
+        context.term()
+    hosts = ", ".join(f"{host} with {slots} slots" for host, slots in status.hosts.items())
+    lines = [
+        f"running as process {found.pid}: {hosts}",
+        *map(_described, status.campaigns),
+    ]
+    if not status.campaigns:
+        lines.append(
+            f"  no campaign is under way; the services end after {services.IDLE_SECONDS / 60:.0f} idle minutes"
+        )
+    return "\n".join([*lines, f"  data: {paths.home}", f"  logs: {paths.service_logs}"])
+
+
+def _described(campaign: CampaignStatus) -> str:
+    return (
+        f"  {campaign.id} {campaign.name} {campaign.config}: {campaign.phase}, {campaign.done} of {campaign.total} "
+        f"runs done, {campaign.failed} failed, {campaign.running} running"
+    )
+
+
+def stop(force: bool) -> bool:
+    """End the services of this user's local lab; False if none run.
+
+    Raises LabFailed while campaigns are under way, unless forced.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        return _stop(context, _lab(paths_of_this_user()), force)
+    finally:
+        context.term()
+
+
+def _stop(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, force: bool) -> bool:
+    found = running(lab.paths)
+    if found is None:
+        return False
+    handle = os.pidfd_open(found.pid)
+    client = ForemanClient(context, lab)
+    try:
+        try:
+            client.ask(Shutdown(force), patience=3 if force else PATIENCE)
+        except LabFailed:
+            if not force:
+                raise
+            os.kill(found.pid, signal.SIGTERM)
+        if not _has_ended(handle):
+            raise LabFailed(
+                "the lab's services do not end", f"process {found.pid}; logs: {lab.paths.service_logs}"
+            )
+    finally:
+        client.close()
+        os.close(handle)
+    return True
+
+
+def _has_ended(handle: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(PATIENCE * 1000))

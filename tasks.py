@@ -1,0 +1,153 @@
+"""The commands a person types, each a few lines over runner/.
+
+What takes long to import (ZeroMQ, rich) is imported by the command that needs it: ``--help`` has to be there at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+
+from runner.commands import command, remainder, whole_number
+from runner.errors import ExitCode, WrongUse
+
+if TYPE_CHECKING:
+    from runner.campaign import Order
+
+_RESULTS = """
+Results appear in the project as if it had been run here, usually in results/.  A file that is already there under the
+same name is replaced when its run is done, no other file is touched.  What a run leaves that failed or was
+interrupted is kept apart, in results/labfleet/CAMPAIGN/failed/, its files named *.partial.
+results/campaign.json says where each result came from.
+"""
+
+
+@command(
+    help={
+        "config": "configuration of the ini file (its runs are those of opp_runall -c)",
+        "project": "folder of the model; default: this folder if it has an omnetpp.ini, else the shipped example",
+        "runs": "only some runs, in OMNeT++'s syntax: 0,3,5..9 or '$numHosts>10 && $repetition<3'",
+        "program": "simulation program or shared library; default: the target of the project's Makefile",
+        "ini": "ini file, relative to the folder; may be repeated; default: omnetpp.ini",
+        "jobs": "at most so many processes of this campaign at once; default: all slots",
+        "mode": "release or debug",
+        "args": 'further options for the program, e.g. "--sim-time-limit=10s"',
+        "dry-run": "list the runs with their iteration variables, do none",
+        "json": "print one machine-readable result on stdout",
+        "quiet": "print nothing but failures and the summary",
+        "verbose": "print the console output of every run as it comes",
+    },
+    iterable=["ini"],
+)
+def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke has it
+    c: Context,
+    config: str = "General",
+    project: str = "",
+    runs: str = "",
+    program: str = "",
+    ini: list[str] | None = None,
+    jobs: str = "",
+    mode: str = "release",
+    args: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> ExitCode:
+    """Run every run of a configuration on the lab and bring the results home."""
+    from runner import runall as words
+    from runner.campaign import Order
+
+    if mode not in ("release", "debug"):
+        raise WrongUse(f"--mode is release or debug, not {mode!r}")
+    if quiet and verbose:
+        raise WrongUse("--quiet and --verbose contradict each other")
+    order = Order(
+        config=config,
+        folder=_project(project),
+        run_filter=runs,
+        program=program or None,
+        ini_files=tuple(ini or ()),
+        mode=mode,
+        arguments=words.split(args, "--args"),
+        jobs=whole_number(jobs, "--jobs") if jobs else None,
+        verbose=verbose,
+        dry_run=dry_run,
+    )
+    return _carry_out(order, json=json, quiet=quiet)
+
+
+campaign.__doc__ = f"{campaign.__doc__}\n{_RESULTS}"
+
+
+def _project(named: str) -> Path:
+    """Return the folder of the model: the named one, else this one, else the example."""
+    from runner.paths import EXAMPLE
+
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    return here if any((here / name).exists() for name in ("omnetpp.ini", "labfleet.toml")) else EXAMPLE
+
+
+@command(takes_rest=True)
+def runall(c: Context) -> ExitCode:
+    """Take opp_runall's place: labfleet runall [-j N] [-b N] [-C DIR] [-e] [-V] ./simprog -c Foo -r FILTER."""
+    from dataclasses import replace
+
+    from runner import campaign as client
+    from runner import report
+    from runner import runall as words
+
+    order, makefile = words.parse(remainder())
+    if makefile is None:
+        return _carry_out(order)
+    view = report.view(order.folder.name, order.config, report.Verbosity.QUIET, sys.stderr, os.environ)
+    _, prepared = client.run(replace(order, dry_run=True), view)
+    words.export(order, prepared.runs, makefile)
+    return ExitCode.DONE
+
+
+def _carry_out(order: "Order", *, json: bool = False, quiet: bool = False) -> ExitCode:
+    """Carry an order out and show what it comes to."""
+    from runner import campaign as client
+    from runner import model, report
+
+    verbosity = report.Verbosity.VERBOSE if order.verbose else report.Verbosity.NORMAL
+    view = report.view(
+        order.folder.resolve().name,
+        order.config,
+        report.Verbosity.QUIET if quiet else verbosity,
+        sys.stderr,
+        os.environ,
+        stdout=None if json else sys.stdout,
+    )
+    try:
+        result, prepared = client.run(order, view)
+    finally:
+        view.close()
+    if result is None:
+        print(model.pretty(prepared.runs) if json else report.run_table(prepared))
+        return ExitCode.DONE
+    print(report.as_json(result) if json else report.summary(result, prepared))
+    return report.exit_code(result)
+
+
+@command(takes_rest=True)
+def lab(c: Context) -> None:
+    """Say what the local lab's services do (lab status), or end them (lab stop [--force])."""
+    from runner import local_lab
+
+    match remainder():
+        case [] | ["status"]:
+            print(local_lab.describe())
+        case ["stop", *force] if force in ([], ["--force"]):
+            print(
+                "the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running"
+            )
+        case words:
+            raise WrongUse(
+                f"lab {' '.join(words)} is unknown", "labfleet lab status, or labfleet lab stop [--force]"
+            )
