@@ -151,3 +151,15 @@ def lab(c: Context) -> None:
             raise WrongUse(
                 f"lab {' '.join(words)} is unknown", "labfleet lab status, or labfleet lab stop [--force]"
             )
+
+
+@command(help={"rounds": "how often each comparison is made; the median counts"})
+def bench(c: Context, rounds: str = "5") -> None:
+    """Measure labfleet against what one would use instead: ratios, side by side (in a checkout only)."""
+    from runner.paths import SOURCE
+
+    if not (SOURCE / "benchmarks").exists():
+        raise WrongUse("the benchmarks are part of labfleet's checkout, not of the installed package")
+    from benchmarks import local
+
+    local.main(whole_number(rounds, "--rounds"))

@@ -8,9 +8,12 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import zmq
 
@@ -142,9 +145,10 @@ class Builder:
         try:
             for argv in campaign.build.commands:
                 growing.append(f"$ {' '.join(argv)}\n".encode())
-                status = self._follow(
-                    argv, tree / campaign.build.directory, environment, console_file, growing
-                )
+                with console_file.open("wb") as output:
+                    cwd = tree / campaign.build.directory
+                    process = _started(argv, cwd=cwd, environment=environment, output=output)
+                status = self._follow(process, campaign.id, console_file, growing)
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
@@ -155,21 +159,9 @@ class Builder:
             growing.close()
             console_file.unlink(missing_ok=True)
 
-    def _follow(
-        self,
-        argv: tuple[str, ...],
-        cwd: Path,
-        environment: Mapping[str, str],
-        console: Path,
-        growing: GrowingLog,
-    ) -> int:
-        """Run one command, streaming what it prints; return its exit status."""
-        if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
-            raise BuildFailed(
-                f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], "")
-            )
-        with console.open("wb") as output:
-            process = shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
+    def _follow(self, process: shell.Process, campaign: str, console: Path, growing: GrowingLog) -> int:
+        """Stream what a command prints until it ends, and return its exit status; a cancelled one is ended."""
+        next_question = time.monotonic() + 1
         with console.open("rb", buffering=0) as reader:
             status = None
             while status is None:
@@ -177,6 +169,10 @@ class Builder:
                 while data := reader.read(1 << 16):
                     growing.append(data)
                 growing.stream()
+                if status is None and time.monotonic() > next_question:
+                    next_question = time.monotonic() + 1
+                    if self._lab.is_cancelled(campaign):
+                        process.signal_group(signal.SIGKILL)
         return status
 
     def _target(self, campaign: Campaign, tree: Path) -> str | None:
@@ -298,6 +294,13 @@ def identify_toolchain(compiler: str | None, asker: str | None, environment: Map
         f"{name}={environment[name]}" for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in environment
     ]
     return "; ".join([*parts, *flags]) or "no compiler"
+
+
+def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:
+    """Start a build command.  Raises BuildFailed if it is not there."""
+    if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
+        raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
+    return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
 
 
 def find_program(campaign: Campaign, product: Product, checkout: Path) -> tuple[str, ...]:
