@@ -27,7 +27,7 @@ results/campaign.json says where each result came from.
 @command(
     help={
         "config": "configuration of the ini file (its runs are those of opp_runall -c)",
-        "project": "folder of the model; default: this folder if it has an omnetpp.ini, else the shipped example",
+        "project": "folder of the model; default: this folder, in labfleet's own checkout the shipped example",
         "runs": "only some runs, in OMNeT++'s syntax: 0,3,5..9 or '$numHosts>10 && $repetition<3'",
         "program": "simulation program or shared library; default: the target of the project's Makefile",
         "ini": "ini file, relative to the folder; may be repeated; default: omnetpp.ini",
@@ -83,13 +83,11 @@ campaign.__doc__ = f"{campaign.__doc__}\n{_RESULTS}"
 
 
 def _project(named: str) -> Path:
-    """Return the folder of the model: the named one, else this one, else the example."""
-    from runner.paths import EXAMPLE
+    """Return the folder of the model: the named one, else this one; in labfleet's own checkout the example."""
+    from runner.paths import EXAMPLE, SOURCE
 
-    if named:
-        return Path(named)
-    here = Path.cwd()
-    return here if any((here / name).exists() for name in ("omnetpp.ini", "labfleet.toml")) else EXAMPLE
+    here = Path(named) if named else Path.cwd()
+    return EXAMPLE if here.resolve() == SOURCE else here
 
 
 @command(takes_rest=True)
@@ -144,13 +142,9 @@ def lab(c: Context) -> None:
         case [] | ["status"]:
             print(local_lab.describe())
         case ["stop", *force] if force in ([], ["--force"]):
-            print(
-                "the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running"
-            )
+            print("the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running")
         case words:
-            raise WrongUse(
-                f"lab {' '.join(words)} is unknown", "labfleet lab status, or labfleet lab stop [--force]"
-            )
+            raise WrongUse(f"lab {' '.join(words)} is unknown", "labfleet lab status, or labfleet lab stop [--force]")
 
 
 @command(help={"rounds": "how often each comparison is made; the median counts"})

@@ -41,9 +41,7 @@ def provide_commit(paths: LabPaths, campaign: Campaign) -> Path:
     with locked(mirror.with_suffix(".lock")):
         repository.create(mirror)
         if not repository.has_commit(mirror, campaign.commit):
-            repository.fetch(
-                mirror, str(paths.repository(campaign.project)), f"refs/snapshots/{campaign.commit}"
-            )
+            repository.fetch(mirror, str(paths.repository(campaign.project)), f"refs/snapshots/{campaign.commit}")
     return mirror
 
 
@@ -89,6 +87,8 @@ class Agent:
     def run(self) -> None:
         """Serve until the process is ended.  Workers end with it."""
         self._paths.spool.mkdir(parents=True, exist_ok=True)
+        for half in self._paths.spool.glob(".*"):  # of slots that died while they moved files there
+            shutil.rmtree(half, ignore_errors=True)
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -98,13 +98,14 @@ class Agent:
             self._start_worker("slot", f"slot{index + 1}")
         self._start_worker("builder", "builder")
         self._lab.post(HostUp(self._host, self._slots))
-        self._deliver([path.name for path in self._paths.spool.iterdir() if not path.name.startswith(".")])
+        left = [path.name for path in self._paths.spool.iterdir()]
         while True:
+            names = left
             if inbox.poll(500):
-                names = [inbox.recv().decode()]
+                names.append(inbox.recv().decode())
                 while inbox.poll(0):
                     names.append(inbox.recv().decode())
-                self._deliver(names)
+            left = self._deliver(names)
             self._watch_workers()
 
     def _start_worker(self, role: str, name: str) -> None:
@@ -127,8 +128,9 @@ class Agent:
                 self._lab.post(SlotDied(self._host, name))
                 self._start_worker("builder" if name == "builder" else "slot", name)
 
-    def _deliver(self, names: list[str]) -> None:
-        """Bring finished attempts from the spool to the result store, and tell the foreman."""
+    def _deliver(self, names: list[str]) -> list[str]:
+        """Bring finished attempts from the spool to the result store, tell the foreman, and return what is left."""
+        left = []
         for name in names:
             attempt = AttemptPaths(self._paths.spool / name)
             try:
@@ -138,7 +140,9 @@ class Agent:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(target, ignore_errors=True)
                 os.rename(attempt.root, target)
-            except (OSError, ValueError):
-                log.exception("%s cannot be delivered", name)
-                continue
-            self._lab.post(RunDelivered(outcome))
+            except OSError as error:
+                log.warning("%s cannot be delivered, the next try follows: %s", name, error)
+                left.append(name)
+            else:
+                self._lab.post(RunDelivered(outcome))
+        return left

@@ -17,8 +17,8 @@ from typing import IO
 
 import zmq
 
-from runner import agent, omnetpp, repository, shell
-from runner.errors import BuildFailed, LabfleetError, WrongUse
+from runner import agent, omnetpp, program, repository, shell
+from runner.errors import BuildFailed, LabfleetError
 from runner.job_queue import WorkerEnd
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.model import (
@@ -34,6 +34,7 @@ from runner.model import (
 )
 from runner.paths import LabPaths
 from runner.private_directory import PrivateDirectory
+from runner.toolchain import Toolchains
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Builder:
     def __init__(self, paths: LabPaths, lab: WorkerEnd) -> None:
         self._paths, self._lab = paths, lab
         self._sender = Sender(zmq.Context(), paths.endpoint("hub-in"))
-        self._toolchains: dict[tuple[str | None, ...], str] = {}
+        self._toolchains = Toolchains()
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went."""
@@ -89,27 +90,12 @@ class Builder:
             self._lab.post(CampaignPrepared(campaign_id, prepared))
 
     def _prepare(self, campaign: Campaign) -> Prepared:
-        toolchain = self._toolchain(campaign.environment)
-        key = build_key(campaign, toolchain)
-        product, built = self._product(campaign, key, toolchain)
+        identity = self._toolchains.identify(campaign.environment)
+        key = build_key(campaign, identity)
+        product, built = self._product(campaign, key, identity)
         checkout = agent.provide_checkout(self._paths, campaign, key)
-        program = find_program(campaign, product, checkout)
-        runs = self._list_runs(campaign, checkout, program)
-        return Prepared(key, built, program, toolchain, runs)
-
-    def _toolchain(self, environment: Mapping[str, str]) -> str:
-        """Return what identifies compiler and OMNeT++ of an environment; asked for once while neither changes."""
-        path = environment.get("PATH", os.defpath)
-        compiler = shutil.which(environment.get("CXX", "g++"), path=path)
-        asker = shutil.which("opp_configfilepath", path=path)
-        makefile_inc = Path(asker).parent.parent / "Makefile.inc" if asker else None
-        seen = tuple(
-            f"{file} {os.stat(file).st_mtime_ns}" if file and os.path.exists(file) else None
-            for file in (compiler, asker, makefile_inc)
-        )
-        if seen not in self._toolchains:
-            self._toolchains[seen] = identify_toolchain(compiler, asker, environment)
-        return self._toolchains[seen]
+        argv = program.find(campaign, product.target, checkout)
+        return Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
 
     def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool]:
         """Return the product of a key, and whether it had to be built."""
@@ -117,18 +103,14 @@ class Builder:
         if record.exists():
             found: Product = decode(record.read_bytes(), Product)
             return found, False
-        variant = hashlib.sha256(
-            f"{toolchain}\n{campaign.mode}\n{campaign.build.commands}".encode()
-        ).hexdigest()
+        variant = hashlib.sha256(f"{toolchain}\n{campaign.mode}\n{campaign.build.commands}".encode()).hexdigest()
         place = self._paths.builder(campaign.project, variant[:12])
         with agent.locked(place.with_suffix(".lock")):
             if campaign.build.commands:
                 self._lab.post(BuildStarted(campaign.id))
             tree = place / campaign.name  # opp_makemake names the program after its folder
             tree.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(
-                agent.provide_commit(self._paths, campaign), campaign.tree, tree, place / "index"
-            )
+            repository.lay_out(agent.provide_commit(self._paths, campaign), campaign.tree, tree, place / "index")
             self._make(campaign, tree)
             target = self._target(campaign, tree)
             product = Product(key, toolchain, target)
@@ -137,7 +119,7 @@ class Builder:
 
     def _make(self, campaign: Campaign, tree: Path) -> None:
         """Run the build commands, their output streamed and kept.  Raises BuildFailed."""
-        log_file = self._paths.campaign(campaign.id).root / "build.log"
+        log_file = self._paths.campaign(campaign.id).build_log
         growing = GrowingLog(log_file, campaign.id, BUILD_STREAM, self._sender)
         console_file = log_file.with_suffix(".console")
         environment = {**campaign.environment, "MODE": campaign.mode}
@@ -185,9 +167,7 @@ class Builder:
             argv = omnetpp.make_target_command(path.name)
             answer = shell.run(argv, cwd=path.parent, env=environment, check=False)
             if answer.status == 0 and answer.text:
-                return os.path.normpath(
-                    os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip())
-                )
+                return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
         return None
 
     def _store(self, campaign: Campaign, product: Product, tree: Path, index: Path) -> None:
@@ -206,57 +186,14 @@ class Builder:
         final.parent.mkdir(exist_ok=True)
         os.rename(half, final)
 
-    def _list_runs(self, campaign: Campaign, checkout: Path, program: tuple[str, ...]) -> tuple[Run, ...]:
-        """Ask the program which runs there are.  Raises WrongUse with the program's own words."""
+    def _list_runs(self, campaign: Campaign, checkout: Path, argv: tuple[str, ...]) -> tuple[Run, ...]:
+        """Let the program list the runs, in a private directory like that of a run."""
         top = self._paths.private / f"query-{uuid.uuid4().hex[:12]}"
         private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
-        argv = omnetpp.query_command(program, campaign.launch, campaign.config, campaign.run_filter)
         try:
-            answer = shell.run(argv, cwd=private.working_directory, env=campaign.environment, check=False)
-        except OSError as error:
-            raise WrongUse(
-                f"{program[0]} cannot be started: {error.strerror}",
-                "name the simulation program with --program, or `program` in labfleet.toml",
-            ) from None
+            return program.list_runs(campaign, argv, private.working_directory)
         finally:
             private.remove()
-        if answer.status != 0:
-            raise self._query_failed(campaign, checkout, answer)
-        runs = omnetpp.parse_runs(answer.text)
-        if not runs:
-            raise WrongUse(
-                f"no run of {campaign.config} matches the filter {campaign.run_filter!r}",
-                "list the runs and their iteration variables with --dry-run",
-            )
-        return runs
-
-    def _query_failed(self, campaign: Campaign, checkout: Path, answer: shell.Result) -> LabfleetError:
-        """Return the error for a program that would not list its runs."""
-        output = (answer.stderr + b"\n" + answer.stdout).decode(errors="replace")
-        text = omnetpp.error_text(output) or output.strip()[-800:] or f"exit status {answer.status}"
-        folder = checkout / campaign.directory
-        known: dict[str, None] = {}
-        ini_files = campaign.launch.ini_files or ("omnetpp.ini",)
-        for ini in ini_files:
-            known.update(dict.fromkeys(omnetpp.configurations(ini, lambda name: _text(folder / name))))
-        if campaign.config not in known:
-            return WrongUse(
-                f"there is no configuration {campaign.config} in {', '.join(ini_files)}",
-                f"known: {', '.join(known)}",
-            )
-        if campaign.run_filter and any(word in text for word in ("filter", "Run number", "run list")):
-            return WrongUse(
-                f"the program refuses the run filter {campaign.run_filter!r}: {text}",
-                "a filter is a list like 0,3,5..9 or an expression like '$numHosts>10 && $repetition<3'",
-            )
-        return WrongUse(f"the program cannot list the runs of {campaign.config}: {text}")
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None
 
 
 def _is_product(name: str, target: str | None) -> bool:
@@ -280,52 +217,11 @@ def build_key(campaign: Campaign, toolchain: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def identify_toolchain(compiler: str | None, asker: str | None, environment: Mapping[str, str]) -> str:
-    """Return compiler version, and OMNeT++'s Makefile.inc by its digest, as one line."""
-    parts = []
-    if compiler:
-        answer = shell.run([compiler, "-dumpfullversion", "-dumpmachine"], env=environment, check=False)
-        parts.append(f"{os.path.basename(compiler)} {' '.join(answer.text.split())}")
-    if asker:
-        makefile_inc = shell.run([asker], env=environment, check=False).text
-        content = _text(Path(makefile_inc)) or ""
-        parts.append(f"{makefile_inc} {hashlib.sha256(content.encode()).hexdigest()[:16]}")
-    flags = [
-        f"{name}={environment[name]}" for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in environment
-    ]
-    return "; ".join([*parts, *flags]) or "no compiler"
-
-
 def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:
     """Start a build command.  Raises BuildFailed if it is not there."""
     if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
         raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
     return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
-
-
-def find_program(campaign: Campaign, product: Product, checkout: Path) -> tuple[str, ...]:
-    """Return how the simulation program is started from the working directory.  Raises WrongUse."""
-    given = campaign.launch.program
-    if given is None:
-        if product.target is None:
-            raise WrongUse(
-                f"nothing says what the simulation program of {campaign.name} is",
-                "name it with --program, or `program` in labfleet.toml",
-            )
-        given = os.path.relpath(product.target, campaign.directory)
-    if "/" not in given and not (checkout / campaign.directory / given).exists():
-        return omnetpp.program_command(given, campaign.mode)  # a name on PATH
-    path = checkout / campaign.directory / given
-    if not path.exists():
-        raise WrongUse(
-            f"the program {given} is not there after the build",
-            "name another one with --program, or tell in labfleet.toml how it is built",
-        )
-    if not given.endswith((".so", ".dylib")) and not os.access(path, os.X_OK):
-        raise WrongUse(f"the program {given} is not executable", f"chmod +x {given}")
-    if not os.path.isabs(given) and not given.startswith("."):
-        given = f"./{given}"
-    return omnetpp.program_command(given, campaign.mode)
 
 
 def first_errors(text: str) -> str:

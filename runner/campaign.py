@@ -1,24 +1,25 @@
 """A campaign from the client's side: project → snapshot → submit → follow → collect → manifest."""
 
 import os
-import queue
 import secrets
-import threading
+import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
 
 import zmq
 
-from runner import config, local_lab, log_stream, results, snapshot
-from runner.errors import LabFailed, LabfleetError, from_code
+from runner import config, lab, local_lab, log_stream, results, snapshot
+from runner.errors import LabFailed, from_code
+from runner.homecoming import Home
 from runner.lab import ForemanClient, Lab
 from runner.model import (
     PROTOCOL,
     AnyAnswer,
     AnyEvent,
+    AskStatus,
     Campaign,
     CampaignEnded,
     CampaignPrepared,
@@ -29,6 +30,7 @@ from runner.model import (
     Result,
     RunCommitted,
     RunStarted,
+    Status,
     Submit,
     encode,
 )
@@ -37,6 +39,9 @@ from runner.report import View
 
 #: Seconds between redraws of the live view.
 TICK = 0.25
+
+#: Seconds without a word from the lab after which it is asked.
+SILENCE = 3.0
 
 #: Pieces of logs that are shown in a row.
 MOST_PIECES = 32
@@ -98,9 +103,7 @@ def describe(
         run_filter=order.run_filter,
         mode=order.mode,
         build=project.build,
-        launch=type(launch)(
-            launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)
-        ),
+        launch=type(launch)(launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)),
         environment=campaign_environment(environment, project.environment),
         submitted=now,
         user=getuser(),
@@ -131,53 +134,6 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     return result
 
 
-@dataclass
-class Home:
-    """What has come home of a campaign, by a thread of its own: the disk must not hold up the live view."""
-
-    the_lab: Lab
-    project: config.Project
-    campaign: Campaign
-    collector: results.Collector | None = None
-    places: dict[int, dict[str, str]] = field(default_factory=dict)
-    failure: LabfleetError | OSError | None = None
-    _waiting: "queue.SimpleQueue[Outcome | None]" = field(default_factory=queue.SimpleQueue)
-
-    def __post_init__(self) -> None:
-        self._thread = threading.Thread(target=self._collect, daemon=True)
-        self._thread.start()
-
-    def bring(self, outcome: Outcome) -> None:
-        """Bring a committed run's files home."""
-        if self.collector is None:
-            folder = results.results_folder(self.project.working_directory, self.project.root, [outcome])
-            home = HomePaths(folder, self.campaign.id)
-            store = self.the_lab.paths.campaign(self.campaign.id)
-            self.collector = results.Collector(store, home, self.project.root)
-        self._waiting.put(outcome)
-
-    def finish(self) -> None:
-        """Wait until everything is home.  Raises what went wrong on the way."""
-        self._waiting.put(None)
-        self._thread.join()
-        if isinstance(self.failure, OSError):
-            raise LabFailed(
-                f"results cannot be written: {self.failure}",
-                f"they are complete in {self.the_lab.paths.campaign(self.campaign.id).root}",
-            )
-        if self.failure:
-            raise self.failure
-
-    def _collect(self) -> None:
-        while (outcome := self._waiting.get()) is not None:
-            if self.failure or self.collector is None:
-                continue
-            try:
-                self.places[outcome.run] = self.collector.collect(outcome)
-            except (OSError, LabfleetError) as error:
-                self.failure = error
-
-
 class Follower:
     """Submits a campaign, follows it to its end, and brings its results home."""
 
@@ -191,6 +147,7 @@ class Follower:
         view: View,
     ) -> None:
         self._project, self._campaign, self._order, self._view = project, campaign, order, view
+        self._lab = the_lab
         self._foreman = ForemanClient(context, the_lab)
         self._viewer = log_stream.Viewer(context, the_lab.hub, campaign.id) if order.verbose else None
         self._logs: dict[str, _LogLines] = {}
@@ -199,6 +156,7 @@ class Follower:
         self.prepared: Prepared | None = None
         self._outcomes: dict[int, Outcome] = {}
         self._ended: CampaignEnded | None = None
+        self._heard = self._next_question = time.monotonic()
 
     def follow(self, began: float) -> tuple[Result | None, Prepared]:
         """Do everything from submission to the manifest."""
@@ -237,11 +195,16 @@ class Follower:
         if self._viewer:
             poller.register(self._viewer.socket, zmq.POLLIN)
         next_tick = time.monotonic()
+        self._heard = time.monotonic()
         while self._ended is None:
             poller.poll(int(TICK * 1000))
-            while (event := self._foreman.receive(AnyEvent | AnyAnswer)) is not None:
-                if not isinstance(event, AnyAnswer):  # that a cancellation was accepted is nothing to tell
-                    self._take(event)
+            while (message := self._foreman.receive(AnyEvent | AnyAnswer)) is not None:
+                self._heard = time.monotonic()
+                if isinstance(message, Status):
+                    self._check_status(message)
+                elif not isinstance(message, AnyAnswer):  # that a cancellation was accepted is nothing to tell
+                    self._take(message)
+            self._check_silence()
             for _ in range(MOST_PIECES):  # then events and the live view have their turn
                 piece = self._viewer.receive() if self._viewer else None
                 if piece is None:
@@ -250,6 +213,23 @@ class Follower:
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
                 self._view.tick()
+
+    def _check_silence(self) -> None:
+        """Ask a lab from which nothing is heard whether it still has the campaign.  Raises LabFailed without answer."""
+        silent = time.monotonic() - self._heard
+        if silent > lab.PATIENCE:
+            raise LabFailed("the lab does not answer any more", f"logs: {self._lab.paths.service_logs}")
+        if silent > SILENCE and time.monotonic() > self._next_question:
+            self._next_question = time.monotonic() + SILENCE
+            self._foreman.socket.send(encode(AskStatus()))
+
+    def _check_status(self, status: Status) -> None:
+        """Raise LabFailed if the lab has forgotten the campaign: its foreman is another one."""
+        if self._ended is None and all(campaign.id != self._campaign.id for campaign in status.campaigns):
+            raise LabFailed(
+                f"the lab's services were started anew and do not know campaign {self._campaign.id}",
+                f"runs that were done are in {self._store.root}; logs: {self._lab.paths.service_logs}",
+            )
 
     def _take(self, event: AnyEvent) -> None:
         """Take note of one event and show it."""
@@ -301,6 +281,8 @@ class Follower:
         warnings = tuple(collector.warnings) if collector else ()
         text = results.manifest(self._campaign, prepared, self._outcomes, self._home.places, warnings)
         results.write_manifest(home, text)
+        if self._store.build_log.exists():
+            shutil.copyfile(self._store.build_log, home.build_log)
         return Result(
             campaign=self._campaign.id,
             name=self._campaign.name,

@@ -202,11 +202,7 @@ def _wrong_use(program: Program, error: Exception) -> Exit:
         elif repeated := _given_twice(program, context, token):
             message = f"{repeated} is given twice"
         else:
-            message = (
-                f"{token!r} is no option of {name}, and no command"
-                if name
-                else f"there is no command {token!r}"
-            )
+            message = f"{token!r} is no option of {name}, and no command" if name else f"there is no command {token!r}"
             known = [] if name else list(program.parser.contexts)
         known = get_close_matches(token, known, n=1)
     elif valueless := re.match(r"Flag <Argument: ([\w-]+)", message):

@@ -55,9 +55,7 @@ class Project:
         return Path(os.path.normpath(self.root / self.directory))
 
 
-def load(
-    folder: Path, *, program: str | None = None, ini_files: Sequence[str] = (), mode: str = "release"
-) -> Project:
+def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] = (), mode: str = "release") -> Project:
     """Return the project that a folder belongs to, with that folder as working directory.
 
     ``program`` and ``ini_files`` are what the person typed, relative to the working directory; they win over
@@ -68,7 +66,7 @@ def load(
     said = project_file.read(root)
     usual = Path(os.path.normpath(root / said.directory))
     directory = usual if folder == root else folder
-    if said.ini and not ini_files and directory == usual:
+    if not ini_files and directory == usual:
         ini_files = [os.path.relpath(root / ini, directory) for ini in said.ini]
     build = _build(root, directory, said, mode)
     launch = Launch(
@@ -171,7 +169,7 @@ def _build(root: Path, directory: Path, said: ProjectFile, mode: str) -> Build:
 
 def _recipe(root: Path, directory: Path, said: ProjectFile, mode: str) -> _Recipe:
     """Return the build that labfleet.toml says, else that of a Makefile, else that of the C++ sources."""
-    named = root / said.build_directory if said.build_directory else None
+    named = Path(os.path.normpath(root / said.build_directory)) if said.build_directory else None
     if said.build is not None:
         return _Recipe(named or root, tuple(("sh", "-c", command) for command in said.build))
     make = ("make", f"MODE={mode}")
@@ -230,9 +228,7 @@ def _source_folder(root: Path, directory: Path) -> Path | None:
 # ---- launch ------------------------------------------------------------------------------------------------
 
 
-def _program(
-    root: Path, directory: Path, said: ProjectFile, typed: str | None, build: Build, mode: str
-) -> str | None:
+def _program(root: Path, directory: Path, said: ProjectFile, typed: str | None, build: Build, mode: str) -> str | None:
     """Return the program for Launch: typed, or from labfleet.toml, or seen; None if the Makefile will tell."""
     if typed is not None:
         program, start = typed, directory
@@ -246,8 +242,9 @@ def _program(
         return program
     file = _located(start / program)
     if not build.commands and not _can_be_started(file):
+        fault = "is not executable" if file.is_file() else "is not there"
         raise WrongUse(
-            f"there is no executable file {file}, and nothing that would build it",
+            f"the program {file} {fault}, and nothing would build it",
             "name another with --program, or say in labfleet.toml how it is built",
         )
     if file.is_relative_to(root):
@@ -302,9 +299,7 @@ def _ini_files(root: Path, directory: Path, given: Sequence[str]) -> tuple[str, 
             )
         if not _located(directory / name).is_relative_to(root):
             raise _outside(root, name)
-    return tuple(
-        os.path.relpath(_located(Path(ini)), directory) if os.path.isabs(ini) else ini for ini in given
-    )
+    return tuple(os.path.relpath(_located(Path(ini)), directory) if os.path.isabs(ini) else ini for ini in given)
 
 
 def _ned_path(root: Path, directory: Path, said: ProjectFile) -> tuple[str, ...]:

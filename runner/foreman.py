@@ -32,6 +32,7 @@ from runner.model import (
     Cancel,
     ChunkEnded,
     ChunkStarted,
+    DeliveryFailed,
     Event,
     HostUp,
     Outcome,
@@ -60,12 +61,15 @@ CampaignEvent = (
     | RunProgressed
     | ChunkStarted
     | ChunkEnded
+    | DeliveryFailed
     | CampaignEnded
 )
 
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}")
 #: Deliveries that are committed together.
 MOST_COMMITS = 200
+#: Seconds until deliveries that could not be written to the disk are tried again.
+COMMIT_PAUSE = 2.0
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
 
@@ -84,6 +88,7 @@ class Foreman:
         self._desk.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
         self._desk.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self._desk.set(zmq.LINGER, 1000)
+        self._pause = threading.Event()
         self._ends = False
 
     def run(self, endpoint: str) -> None:
@@ -138,12 +143,22 @@ class Foreman:
             while len(delivered) < MOST_COMMITS and not self._delivered.empty():
                 delivered.append(self._delivered.get())
             try:
-                committed = results.commit(self._paths, delivered)
-            except OSError:
-                log.exception("deliveries cannot be committed: %s", delivered)
+                results.commit(self._paths, delivered)
+            except OSError as error:
+                log.warning("deliveries cannot be committed, the next try follows: %s", error)
+                self._pause.wait(COMMIT_PAUSE)
+                for outcome in delivered:
+                    self._delivered.put(outcome)
                 continue
-            for outcome in committed:
-                socket.send(encode(RunCommitted(outcome)))
+            for outcome in delivered:
+                socket.send(encode(self._fate(outcome)))
+
+    def _fate(self, outcome: Outcome) -> RunCommitted | DeliveryFailed:
+        """Return what became of a delivery: the run's record tells, whose attempt ever it is."""
+        record = results.record(self._paths.campaign(outcome.campaign), outcome.run)
+        if record is None:
+            return DeliveryFailed(outcome.campaign, Attempt(outcome.run, outcome.attempt))
+        return RunCommitted(record)
 
     # ---- clients ----
 
@@ -154,9 +169,7 @@ class Foreman:
             request: AnyRequest = decode(body, AnyRequest)
         except ValueError as error:
             log.warning("refused a malformed request: %s", error)
-            self._answer(
-                client, Refused("the lab does not understand this request", "is it of the same version?")
-            )
+            self._answer(client, Refused("the lab does not understand this request", "is it of the same version?"))
             return
         match request:
             case Submit(campaign):
@@ -197,9 +210,7 @@ class Foreman:
         return Accepted()
 
     def _status(self) -> Status:
-        return Status(
-            PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values())
-        )
+        return Status(PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values()))
 
     def _shutdown(self, force: bool) -> Answer:
         if self._states and not force:
@@ -227,9 +238,7 @@ class Foreman:
                     self._hosts[host] = slots
                 case SlotDied(host, slot):
                     for state in list(self._states.values()):
-                        self._give_up(
-                            state, scheduling.take_slot_died(state, host, slot), "its worker died each time"
-                        )
+                        self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
                 case RunCommitted(outcome):
                     self._take_outcome(outcome)
                 case RunDelivered():
@@ -257,6 +266,8 @@ class Foreman:
             case ChunkEnded():
                 self._give_up(state, scheduling.take_chunk_ended(state, event), event.error)
                 self._finish_if_over(state)
+            case DeliveryFailed(_, attempt):
+                self._give_up(state, scheduling.take_delivery_failed(state, attempt), "its files did not arrive")
             case _:
                 self._tell(campaign, event)
 

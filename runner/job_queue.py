@@ -64,9 +64,7 @@ class JobQueue:
         self._redis = redis
 
     def _put(self, queue: str, handler: str, argument: str) -> None:
-        Queue(
-            queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})
-        ).enqueue_call(
+        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})).enqueue_call(
             handler,
             args=(argument,),
             job_id=f"{handler}-{uuid.uuid4().hex}",

@@ -116,9 +116,7 @@ def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile)
     for folder in (paths.sockets, paths.service_logs, paths.redis):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if paths.sockets.stat().st_uid != os.getuid():
-        raise LabFailed(
-            f"{paths.sockets} belongs to somebody else", "set XDG_RUNTIME_DIR to a folder of your own"
-        )
+        raise LabFailed(f"{paths.sockets} belongs to somebody else", "set XDG_RUNTIME_DIR to a folder of your own")
     environment = {**os.environ, "LABFLEET_HOME": str(paths.home), "PYTHONPATH": str(SOURCE)}
     with (paths.service_logs / "local.log").open("ab") as output:
         process = shell.start(
@@ -208,9 +206,7 @@ def _stop(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, force: bool) -> b
                 raise
             os.kill(found.pid, signal.SIGTERM)
         if not _has_ended(handle):
-            raise LabFailed(
-                "the lab's services do not end", f"process {found.pid}; logs: {lab.paths.service_logs}"
-            )
+            raise LabFailed("the lab's services do not end", f"process {found.pid}; logs: {lab.paths.service_logs}")
     finally:
         client.close()
         os.close(handle)

@@ -281,6 +281,13 @@ class RunDelivered(Event, frozen=True):
     outcome: Outcome
 
 
+class DeliveryFailed(Event, frozen=True):
+    """An attempt did not arrive complete; its run has to be begun again."""
+
+    campaign: str
+    attempt: Attempt
+
+
 class RunCommitted(Event, frozen=True):
     """The result store holds this run's record; the files may be fetched."""
 
@@ -305,6 +312,7 @@ AnyEvent = (
     | ChunkEnded
     | SlotDied
     | RunDelivered
+    | DeliveryFailed
     | RunCommitted
     | CampaignEnded
 )

@@ -6,7 +6,7 @@ The command line and the query mode are those of the Simulation Manual's chapter
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.model import Launch, Run
@@ -46,9 +46,12 @@ def query_command(program: Sequence[str], launch: Launch, config: str, run_filte
     return (*program, *_model_options(launch), "-c", config, *selection, "-s", "-q", "runs")
 
 
-def simulation_command(
-    program: Sequence[str], launch: Launch, config: str, runs: Sequence[int]
-) -> tuple[str, ...]:
+def configurations_command(program: Sequence[str], launch: Launch) -> tuple[str, ...]:
+    """Return the command that lists the configurations of the ini files."""
+    return (*program, *_model_options(launch), "-s", "-a")
+
+
+def simulation_command(program: Sequence[str], launch: Launch, config: str, runs: Sequence[int]) -> tuple[str, ...]:
     """Return the command that does the given runs in one Cmdenv process, as opp_runall would have it."""
     numbers = ",".join(map(str, runs))
     given = launch.arguments
@@ -91,33 +94,12 @@ def error_text(log: str) -> str:
     return (telling or errors or [""])[0]
 
 
-_SECTION = re.compile(r"^\s*\[\s*(?:Config\s+)?([^\]\s]+)\s*\]", re.MULTILINE)
-_INCLUDE = re.compile(r"^\s*include\s+(.+?)\s*$", re.MULTILINE)
+_CONFIGURATION = re.compile(r"^Config (\S+): ", re.MULTILINE)
 
 
-def configurations(ini: str, read: Callable[[str], str | None]) -> tuple[str, ...]:
-    """Return the names of the configurations in an ini file, General first.
-
-    There is no query for them.  ``read`` returns the text of a file by its name relative to the working directory,
-    or None; it is asked for the ini file itself and for what that includes.
-    """
-    names: dict[str, None] = {"General": None}
-    seen: set[str] = set()
-
-    def collect(name: str) -> None:
-        name = os.path.normpath(name)
-        if name in seen:
-            return
-        seen.add(name)
-        text = read(name)
-        if text is None:
-            return
-        names.update(dict.fromkeys(_SECTION.findall(text)))
-        for included in _INCLUDE.findall(text):
-            collect(os.path.join(os.path.dirname(name), included))
-
-    collect(ini)
-    return tuple(names)
+def parse_configurations(text: str) -> tuple[str, ...]:
+    """Return the names of the configurations that ``-a`` lists."""
+    return tuple(_CONFIGURATION.findall(text))
 
 
 # ---- console output ----------------------------------------------------------------------------------------------

@@ -112,11 +112,6 @@ class LabPaths:
         """Return the result store's file names of a campaign."""
         return CampaignPaths(self.home / "campaigns" / campaign)
 
-    @property
-    def campaigns(self) -> Path:
-        """The result store."""
-        return self.home / "campaigns"
-
     def log(self, campaign: str, stream: str) -> Path:
         """Return the hub's file of one stream: a run's log, or ``build``."""
         return self.home / "logs" / campaign / stream
@@ -167,9 +162,9 @@ class CampaignPaths:
         return self.root / "prepared.json"
 
     @property
-    def ended(self) -> Path:
-        """Present when nothing more will come."""
-        return self.root / "ended.json"
+    def build_log(self) -> Path:
+        """Everything the campaign's build printed; absent when nothing had to be built."""
+        return self.root / "build.log"
 
     def incoming(self, run: int, attempt: int) -> Path:
         """Return where the uploader puts an attempt."""

@@ -72,7 +72,10 @@ def read(root: Path) -> ProjectFile:
         lines = _lines_of_keys(text)
         located = sorted((lines[key], sentence) for key, sentence in mistakes)
         raise WrongUse("\n".join(f"{NAME}, line {line}: {sentence}" for line, sentence in located), _HINT)
-    values = {key.replace("-", "_"): _value(key, value) for key, value in content.items()}
+    values: dict[str, Any] = {
+        key.replace("-", "_"): value if KEYS[key] in (_STRING, _TABLE) else tuple(_strings(value))
+        for key, value in content.items()
+    }
     return ProjectFile(**values)
 
 
@@ -83,8 +86,6 @@ def _parsed(file: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = file.read_bytes().decode().replace("\r\n", "\n")
         return text, tomllib.loads(text)
-    except OSError as error:
-        raise WrongUse(f"{NAME}: {error.strerror}", f"make {file} readable") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise WrongUse(f"{NAME}, line {line}: this is not UTF-8", "save the file as UTF-8") from error
@@ -93,13 +94,6 @@ def _parsed(file: Path) -> tuple[str, dict[str, Any]]:
         number = re.match(r"line (\d+)", place)
         last = len(text.rstrip().split("\n"))
         raise WrongUse(f"{NAME}, line {number[1] if number else last}: {sentence}", _HINT) from error
-
-
-def _value(key: str, value: Any) -> Any:
-    """Return a checked value in the type that ProjectFile has."""
-    if key in ("directory", "build-directory"):
-        return os.path.normpath(value)
-    return value if KEYS[key] in (_STRING, _TABLE) else tuple(_strings(value))
 
 
 def _strings(value: str | list[str]) -> list[str]:
@@ -118,7 +112,7 @@ class Makemake:
 
 
 def ide_makemake(root: Path) -> Makemake | None:
-    """Return the call of opp_makemake that the OMNeT++ IDE makes, by .oppbuildspec; None if it makes none.
+    """Return the first call of opp_makemake that the OMNeT++ IDE makes, by .oppbuildspec; None if it makes none.
 
     Options that begin with ``--meta:`` are the IDE's own (OMNeT++ User Guide, "C++ Development").
     """

@@ -32,9 +32,7 @@ BLOCK = 1 << 20
 def sealed(attempt: AttemptPaths) -> Outcome:
     """Return an attempt's outcome with the checksums of its files, and record them beside the files."""
     outcome: Outcome = decode(attempt.outcome.read_bytes(), Outcome)
-    files = tuple(
-        msgspec.structs.replace(file, sha256=_digest(attempt.file(file.path))) for file in outcome.files
-    )
+    files = tuple(msgspec.structs.replace(file, sha256=_digest(attempt.file(file.path))) for file in outcome.files)
     outcome = msgspec.structs.replace(outcome, files=files, seed_set=_seed_set(attempt, files))
     attempt.outcome.write_bytes(encode(outcome))
     return outcome
@@ -83,9 +81,7 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
         os.rename(campaign.incoming(outcome.run, outcome.attempt), place)
         places.add(place.parent)
     _to_disk(*places)
-    _write_durably(
-        {store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete}
-    )
+    _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
     return complete
 
 
@@ -136,6 +132,15 @@ def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
     _write_durably({store.prepared: encode(prepared)})
 
 
+def record(store: CampaignPaths, run: int) -> Outcome | None:
+    """Return the outcome of a run; None while it is not over."""
+    path = store.record(run)
+    if not path.exists():
+        return None
+    found: Outcome = decode(path.read_bytes(), Outcome)
+    return found
+
+
 def records(store: CampaignPaths) -> dict[int, Outcome]:
     """Return the outcomes of all runs that are over."""
     found: list[Outcome] = [decode(path.read_bytes(), Outcome) for path in store.records.glob("[0-9]*.json")]
@@ -179,9 +184,7 @@ class Collector:
         if outcome.kind != "done":
             return self.home.failed(outcome.run, outcome.kind, file.path)
         if file.given:
-            self._warn(
-                f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart"
-            )
+            self._warn(f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart")
             return self.home.own(outcome.run, file.path)
         owner = self._owners.setdefault(file.path, outcome.run)
         if owner == outcome.run:
@@ -210,9 +213,7 @@ def _bring(source: Path, target: Path, expected: File | None) -> None:
                 writer.write(block)
         if expected:
             if digest.hexdigest() != expected.sha256:
-                raise LabFailed(
-                    f"{target} did not arrive as it was sent", "look at the disk of the lab's head"
-                )
+                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
             os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
         os.replace(half, target)
     finally:

@@ -40,12 +40,8 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="labfleet runall", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "-j", "--jobs", type=int, metavar="N", help="at most N processes at once; default: all slots"
-    )
-    parser.add_argument(
-        "-b", "--batchsize", type=int, metavar="N", help="runs per process; default: by their time"
-    )
+    parser.add_argument("-j", "--jobs", type=int, metavar="N", help="at most N processes at once; default: all slots")
+    parser.add_argument("-b", "--batchsize", type=int, metavar="N", help="runs per process; default: by their time")
     parser.add_argument("-C", "--directory", default=".", metavar="DIR", help="change to DIR first")
     parser.add_argument(
         "-e",
@@ -72,12 +68,13 @@ def parse(arguments: Sequence[str]) -> tuple[Order, Path | None]:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise WrongUse(f"--{name} takes a whole number from 1, not {getattr(options, name)}")
     program, *words = options.command
-    selected, further = _simulation_options(words)
+    selected, ini_files, further = _simulation_options(words)
     order = Order(
         config=selected.get("-c", "General"),
         folder=Path(options.directory),
         run_filter=selected.get("-r", ""),
         program=program,
+        ini_files=ini_files,
         arguments=further,
         jobs=options.jobs,
         batch=options.batchsize,
@@ -86,20 +83,31 @@ def parse(arguments: Sequence[str]) -> tuple[Order, Path | None]:
     return order, Path(options.export) if options.export else None
 
 
-def _simulation_options(words: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Split the program's options into those that select runs (-c, -r) and all others."""
+#: The program's options whose value may be a word of its own.
+_VALUED = ("-c", "-r", "-f", "-u", "-n", "-x", "-i", "-l")
+
+
+def _simulation_options(words: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Split the program's options into those that select runs (-c, -r), ini files, and all others."""
     selected: dict[str, str] = {}
+    ini_files: list[str] = []
     further: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word[:2] not in ("-c", "-r") or word.startswith("--"):
-            further.append(word)
+        option = word[:2]
+        if option not in _VALUED:
+            (further if word.startswith("-") else ini_files).append(word)
             continue
         value = word[2:] or next(rest, None)
         if value is None:
             raise WrongUse(f"{word} needs a value")
-        selected[word[:2]] = value
-    return selected, tuple(further)
+        if option in ("-c", "-r"):
+            selected[option] = value
+        elif option == "-f":
+            ini_files.append(value)
+        else:
+            further += [option, value]
+    return selected, tuple(ini_files), tuple(further)
 
 
 def export(order: Order, runs: Sequence[Run], makefile: Path) -> None:
@@ -107,7 +115,7 @@ def export(order: Order, runs: Sequence[Run], makefile: Path) -> None:
     numbers = [run.number for run in runs]
     size = order.batch or min(5, math.ceil(len(numbers) / (order.jobs or os.cpu_count() or 1)))
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    launch = Launch(arguments=order.arguments)
+    launch = Launch(ini_files=order.ini_files, arguments=order.arguments)
     names = [f"run{batch[0]}" for batch in batches]
     lines = [f".PHONY: all {' '.join(names)}", "", f"all: {' '.join(names)}"]
     for name, batch in zip(names, batches, strict=True):

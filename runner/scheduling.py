@@ -115,6 +115,13 @@ def take_slot_died(state: CampaignState, host: str, slot: str) -> list[Attempt]:
     return given_up
 
 
+def take_delivery_failed(state: CampaignState, attempt: Attempt) -> list[Attempt]:
+    """An attempt's files did not arrive: it is begun again; return it if it is given up instead."""
+    if state.expected.get(attempt.run) == attempt:
+        del state.expected[attempt.run]
+    return _again(state, (attempt,))
+
+
 def _again(state: CampaignState, attempts: tuple[Attempt, ...]) -> list[Attempt]:
     """Put attempts back in front of the others, with the next number; return those that were the last."""
     if state.cancelled:

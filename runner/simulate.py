@@ -14,6 +14,7 @@ from pathlib import Path
 import zmq
 
 from runner import agent, omnetpp, shell
+from runner.console import RunLog, Tail
 from runner.job_queue import WorkerEnd
 from runner.log_stream import GrowingLog, Sender, run_stream
 from runner.model import (
@@ -42,10 +43,6 @@ log = logging.getLogger(__name__)
 LOOK = 0.1
 #: Seconds between progress reports, each of which also asks whether the campaign was cancelled.
 PULSE = 1.0
-#: Bytes of output that are taken over with one look.
-MOST_AT_ONCE = 8 << 20
-#: A line beyond this comes in parts.
-LONGEST_LINE = 1 << 20
 #: Seconds that a cancelled simulation gets to end by itself before it is killed.
 GRACE = 2.0
 
@@ -97,9 +94,7 @@ class Slot:
             campaign = self._lab.campaign(chunk.campaign)
             prepared = self._lab.prepared(chunk.campaign)
             checkout = agent.provide_checkout(self._paths, campaign, prepared.key)
-            self._works = {
-                chunk.campaign: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})
-            }
+            self._works = {chunk.campaign: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
         return Work(chunk, *self._works[chunk.campaign])
 
     def _simulate_together(self, work: Work, attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -138,9 +133,7 @@ class Slot:
 
     def started(self, work: Work, attempt: Attempt, when: float) -> None:
         """Tell the foreman that a run began."""
-        self._lab.post(
-            RunStarted(work.campaign.id, attempt.run, attempt.number, self._host, self._name, when)
-        )
+        self._lab.post(RunStarted(work.campaign.id, attempt.run, attempt.number, self._host, self._name, when))
 
     def progressed(self, work: Work, attempt: Attempt, status: omnetpp.Status) -> None:
         """Tell the foreman how far a run is."""
@@ -158,76 +151,14 @@ class Slot:
         return self._host, self._name
 
 
-class _Tail:
-    """A file that another process writes, read as it grows, whole lines at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._half_line = b""
-
-    def new_lines(self) -> bytes:
-        """Return what was appended since the last call, up to a line's end; a very long line comes in parts."""
-        data = self._half_line + (self._file.read(MOST_AT_ONCE) or b"")
-        end = data.rfind(b"\n") + 1
-        if len(data) - end >= LONGEST_LINE:
-            end = len(data)
-        self._half_line = data[end:]
-        return data[:end]
-
-    def close(self) -> bytes:
-        """Return what was left without an end of line."""
-        self._file.close()
-        return self._half_line and self._half_line + b"\n"
-
-
-class _CurrentRun:
-    """The run that a process is at: its log is the process's console and the run's own .out file, as they come."""
-
-    def __init__(self, attempt: Attempt, growing: GrowingLog, log_file: Path, started: float) -> None:
-        self.attempt, self.log, self.log_file, self.started = attempt, growing, log_file, started
-        self.ended = started
-        self.output: _Tail | None = None
-        self.status: omnetpp.Status | None = None
-
-    def append(self, data: bytes) -> None:
-        """Append whole lines to the log."""
-        self.log.append(data)
-        self.status = omnetpp.last_status(data[-4096:].decode(errors="replace")) or self.status
-
-    def look(self) -> bool:
-        """Take over what the .out file grew by; True if it grew."""
-        data = self.output.new_lines() if self.output else b""
-        if data:
-            self.append(data)
-        return bool(data)
-
-    def close(self, ended: float) -> None:
-        """Take over the rest; nothing is written to the run's files any more."""
-        while self.look():
-            pass
-        if self.output:
-            self.log.append(self.output.close())
-        self.ended = ended
-        self.log.close()
-
-    def error(self) -> str:
-        """Return what the log says went wrong."""
-        size = self.log_file.stat().st_size
-        with self.log_file.open("rb") as file:
-            file.seek(max(0, size - 65536))
-            return omnetpp.error_text(file.read().decode(errors="replace"))
-
-
 class _SimulationProcess:
     """One Cmdenv process and the runs that it goes through."""
 
-    def __init__(
-        self, work: Work, attempts: Sequence[Attempt], private: PrivateDirectory, slot: Slot
-    ) -> None:
+    def __init__(self, work: Work, attempts: Sequence[Attempt], private: PrivateDirectory, slot: Slot) -> None:
         self._work, self._private, self._slot = work, private, slot
         self._attempts = {attempt.run: attempt for attempt in attempts}
         self._stems = {run: omnetpp.file_stem(work.campaign.config, work.runs[run]) for run in self._attempts}
-        self._begun: list[_CurrentRun] = []
+        self._begun: list[RunLog] = []
         #: Printed before any run began.
         self._early = b""
         self._killed_at = 0.0
@@ -251,7 +182,7 @@ class _SimulationProcess:
             )
         if len(self._attempts) == 1:
             self._begin(next(iter(self._attempts)))
-        tail = _Tail(console_file)
+        tail = Tail(console_file)
         next_pulse = time.monotonic() + PULSE
         status = None
         while status is None:
@@ -270,7 +201,7 @@ class _SimulationProcess:
         console_file.unlink()
         return self._outcomes(status)
 
-    def _look(self, console: _Tail) -> bool:
+    def _look(self, console: Tail) -> bool:
         """Take over what was printed since the last look; True if it was something."""
         data = console.new_lines()
         self._take_console(data)
@@ -307,12 +238,12 @@ class _SimulationProcess:
             previous.close(now)
         attempt = self._attempts[run]
         growing, path = self._slot.new_log(self._work, attempt, self._private.top)
-        self._begun.append(_CurrentRun(attempt, growing, path, now))
+        self._begun.append(RunLog(attempt, growing, path, now))
         self._begun[-1].append(self._early)
         self._early = b""
         self._slot.started(self._work, attempt, now)
 
-    def _find_output(self, current: _CurrentRun) -> None:
+    def _find_output(self, current: RunLog) -> None:
         """Look for the file that Cmdenv redirects a run's output to."""
         stem = self._stems[current.attempt.run]
         alone = len(self._attempts) == 1
@@ -320,12 +251,8 @@ class _SimulationProcess:
             for name in os.listdir(folder):
                 if name.endswith(".out") and (alone or omnetpp.stem_of(name) == stem):
                     path = os.path.join(folder, name)
-                    if (
-                        os.path.isfile(path)
-                        and not os.path.islink(path)
-                        and not self._private.was_given(path)
-                    ):
-                        current.output = _Tail(Path(path))
+                    if os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path):
+                        current.output = Tail(Path(path))
                         return
 
     def _pulse(self, process: shell.Process) -> None:
@@ -365,7 +292,7 @@ class _SimulationProcess:
                 files[run].append(path)
         return files
 
-    def _outcome(self, begun: _CurrentRun, kind: Kind, error: str, status: int, files: list[str]) -> Outcome:
+    def _outcome(self, begun: RunLog, kind: Kind, error: str, status: int, files: list[str]) -> Outcome:
         host, slot = self._slot.identity
         return Outcome(
             campaign=self._work.campaign.id,

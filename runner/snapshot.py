@@ -21,6 +21,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from runner import paths, repository, shell
@@ -37,15 +38,12 @@ BUILT_FROM = ("CMakeLists.txt",)
 #: What no project sends unless its own git tracks it or ``include`` names it; gitignore patterns.
 IGNORED = (*(f"{name}/" for name in paths.GENERATED), "*.o", "*.obj", "*.pyc", "__pycache__/", ".venv/")
 
-#: Beats the settings that a person may have made for their own repositories.
+#: Beats what a person may have set for all repositories; the private directory's own settings see to the rest.
 SETTINGS = (
-    *("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.autocrlf=false"),
-    *("core.fileMode=true", "core.symlinks=true", "core.ignoreCase=false"),
-    *("core.trustctime=true", "core.checkStat=default", "core.ignoreStat=false"),
-    *("core.untrackedCache=false", "core.splitIndex=false", "core.sparseCheckout=false"),
+    *("core.fsmonitor=false", "core.symlinks=true", "core.ignoreStat=false"),
+    *("core.trustctime=true", "core.checkStat=default"),
     "index.skipHash=false",  # the index's checksum is how we see that nothing changed
-    *("push.gpgSign=false", "push.followTags=false", "push.recurseSubmodules=no", "push.pushOption="),
-    *("protocol.file.allow=always", "protocol.ssh.allow=always"),
+    *("push.gpgSign=false", "push.pushOption=", "protocol.file.allow=always"),
 )
 
 #: Of the person's variables for git these stay: the way to a server, and where the global ignore rules are.
@@ -164,18 +162,13 @@ def _listed(folder: Path, git: "_Git", private: Path) -> tuple[set[bytes], set[b
         # It ignores the whole project, as a repository of dot files in the home directory does.
         return _listed(folder, _Git(private, folder), private)
     inside = {path[:-1] for path in visible if path.endswith(b"/")}
-    inside |= {path for path in tracked - visible if _is_inner(folder / os.fsdecode(path))}
+    inside |= {path for path in tracked - visible if _git_at(folder / os.fsdecode(path))}
     for path in inside:
         inner = folder / os.fsdecode(path)
         found = _listed(inner, _git_at(inner) or _Git(private, inner), private)
         visible |= {path + b"/" + name for name in found[0]}
         tracked |= {path + b"/" + name for name in found[1]}
     return visible - {path + b"/" for path in inside}, tracked - inside
-
-
-def _is_inner(folder: Path) -> bool:
-    """Is it a submodule that is there, though an ignore rule matches it?"""
-    return os.path.exists(folder / ".git") and os.path.realpath(folder) == str(folder)
 
 
 def _own_places(top: Path | None, private: Path) -> Iterator[str]:
@@ -207,10 +200,13 @@ def _is_product(root: bytes, path: bytes, wanted: set[bytes], tracked: set[bytes
     """Is it what an earlier build on this machine made?  It would pass for the lab's own: stale numbers."""
     if _MESSAGE_CODE.search(path):
         return path.rpartition(b"_m.")[0] + b".msg" in wanted
-    if _LIBRARY.search(path) or _TEXT.search(path):
-        return not _TEXT.search(path)
+    return bool(_LIBRARY.search(path)) or (not _TEXT.search(path) and _is_program(root, path, tracked))
+
+
+def _is_program(root: bytes, path: bytes, tracked: set[bytes]) -> bool:
+    """Is it an ELF executable, or a link to one in the project that is not tracked?"""
     file = os.path.join(root, path)
-    if os.path.islink(file):  # opp_makemake leaves a link to the program in out/
+    if os.path.islink(file):  # opp_makemake leaves one to the program in out/
         file = os.path.realpath(file)
         if not file.startswith(root + b"/") or file[len(root) + 1 :] in tracked:
             return False
@@ -232,8 +228,9 @@ def _included(root: Path, include: Sequence[str]) -> Iterator[bytes]:
         for match in root.glob(pattern):
             found = [match]
             if match.is_dir() and not match.is_symlink():
-                found = [Path(folder, name) for folder, _, names in os.walk(match) for name in names]
-            yield from (os.fsencode(path.relative_to(root)) for path in found if ".git" not in path.parts)
+                # Links to folders count as folders there; real ones are sorted out with what else is no file.
+                found = [Path(top, name) for top, *names in os.walk(match) for name in chain(*names)]
+            yield from (os.fsencode(path.relative_to(root)) for path in found)
 
 
 # ---- how they are recorded ---------------------------------------------------------------------------------
@@ -290,7 +287,7 @@ def _refuse_unreadable(root: Path, files: set[bytes]) -> None:
     """Raise WrongUse for a file that cannot be read."""
     for path in sorted(files):
         file = root / os.fsdecode(path)
-        if file.exists() and not file.is_symlink() and not os.access(file, os.R_OK):
+        if os.path.isfile(file) and not os.path.islink(file) and not os.access(file, os.R_OK):
             raise WrongUse(f"cannot read {os.fsdecode(path)!r}", "make it readable or have git ignore it")
 
 
@@ -338,12 +335,13 @@ class _Git:
 
 
 def _git_at(folder: Path) -> _Git | None:
-    """Return the person's repository whose working tree begins at this folder."""
+    """Return the person's repository whose working tree begins at this folder, itself and not a link to it."""
     mark = folder / ".git"
     if os.path.isfile(mark):  # a submodule or a linked working tree
         mark = folder / os.fsdecode(mark.read_bytes().removeprefix(b"gitdir:").strip())
     # What a copied or half removed working tree has left of its repository does not count.
-    return _Git(mark, folder) if os.path.exists(mark / "HEAD") else None
+    is_whole = os.path.exists(mark / "HEAD") and os.path.realpath(folder) == str(folder)
+    return _Git(mark, folder) if is_whole else None
 
 
 def _names(result: shell.Result) -> set[bytes]:

@@ -53,9 +53,7 @@ class LocalLab:
         own = {"LABFLEET_HOME": str(self.home), "LABFLEET_SLOTS": "2", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
         return {**os.environ, **own, **self.variables, **(more or {})}
 
-    def start(
-        self, *words: str, cwd: Path, env: Mapping[str, str] | None = None
-    ) -> "subprocess.Popen[str]":
+    def start(self, *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Start ``labfleet WORDS`` in a folder."""
         return subprocess.Popen(
             [sys.executable, "-c", "from labfleet import main; main()", *words],

@@ -20,11 +20,11 @@ def differences(ours: Path, theirs: Path, suffixes: tuple[str, ...] = (".sca", "
     def names(folder: Path) -> set[str]:
         return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in suffixes and p.is_file()}
 
-    found = [f"only in one: {name}" for name in sorted(names(ours) ^ names(theirs))]
-    for name in sorted(names(ours) & names(theirs)):
-        if comparable(ours / name) != comparable(theirs / name):
-            found.append(f"not equal: {name}")
-    return found
+    common = sorted(names(ours) & names(theirs))
+    return [
+        *(f"only in one: {name}" for name in sorted(names(ours) ^ names(theirs))),
+        *(f"not equal: {name}" for name in common if comparable(ours / name) != comparable(theirs / name)),
+    ]
 
 
 def stale_indexes(folder: Path) -> list[str]:

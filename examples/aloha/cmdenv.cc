@@ -20,15 +20,28 @@ struct Statistics {
     bool interrupted = false;
 };
 
-Configuration readConfiguration(const CommandLine &commandLine)
+IniFile readIniFiles(const CommandLine &commandLine)
 {
     IniFile ini;
-    std::string names;
-    for (const std::string &fileName : commandLine.iniFiles) {
+    for (const std::string &fileName : commandLine.iniFiles)
         ini.read(fileName);
-        names += (names.empty() ? "" : " ") + fileName;
-    }
-    return Configuration(ini, names, commandLine.configName, commandLine.overrides);
+    return ini;
+}
+
+Configuration selectConfiguration(const IniFile &ini, const std::string &name, const CommandLine &commandLine)
+{
+    std::string fileNames;
+    for (const std::string &fileName : commandLine.iniFiles)
+        fileNames += (fileNames.empty() ? "" : " ") + fileName;
+    return Configuration(ini, fileNames, name, commandLine.overrides);
+}
+
+int listConfigurations(const IniFile &ini, const CommandLine &commandLine)
+{
+    for (const Section &section : ini.sections())
+        std::cout << "Config " << section.name << ": "
+                  << selectConfiguration(ini, section.name, commandLine).runCount() << '\n';
+    return 0;
 }
 
 // An interrupted run counts as successful, as it does with Cmdenv: it has all its result files.
@@ -75,7 +88,10 @@ int runBatch(const Configuration &configuration, const std::vector<int> &numbers
 
 int obey(const CommandLine &commandLine)
 {
-    const Configuration configuration = readConfiguration(commandLine);
+    const IniFile ini = readIniFiles(commandLine);
+    if (commandLine.listConfigs)
+        return listConfigurations(ini, commandLine);
+    const Configuration configuration = selectConfiguration(ini, commandLine.configName, commandLine);
     const std::vector<int> selected = selectRuns(commandLine.runFilter, configuration);
     if (commandLine.query.empty())
         return runBatch(configuration, selected, commandLine.silent);

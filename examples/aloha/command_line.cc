@@ -11,6 +11,7 @@ const char *const usage =
     "  -c <configname>            the configuration to run (default: General)\n"
     "  -r <runfilter>             the runs: 1,2,5-10 or 2..6 or a condition such as '$numHosts>10'\n"
     "  -q <what>                  only answer: numruns, runnumbers, runs, rundetails or runconfig\n"
+    "  -a                         only list the configurations and how many runs each has\n"
     "  -s                         print less\n"
     "  --<option>=<value>         override an option or parameter of the ini file\n"
     "  -u Cmdenv, -n <nedpath>, -l <library>  accepted without effect\n";
@@ -62,6 +63,8 @@ CommandLine parseCommandLine(const std::vector<std::string> &arguments)
     for (auto argument = arguments.begin(); argument != arguments.end(); ++argument) {
         if (*argument == "-s")
             commandLine.silent = true;
+        else if (*argument == "-a")
+            commandLine.listConfigs = true;
         else if (*argument == "-h")
             commandLine.help = true;
         else if (startsWith(*argument, "--"))

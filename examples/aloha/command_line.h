@@ -15,6 +15,7 @@ struct CommandLine {
     std::vector<std::string> iniFiles;
     std::map<std::string, std::string> overrides;  // from --option=value
     bool silent = false;
+    bool listConfigs = false;
     bool help = false;
 };
 

@@ -109,10 +109,7 @@ def run_table(prepared: model.Prepared) -> str:
         for run in prepared.runs
     ]
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in rows
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     return "\n".join([*lines, count(len(rows), "run")])
 
 

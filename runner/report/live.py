@@ -144,9 +144,7 @@ class LiveView:
             drawn = self._screen.options.update(width=width)
             lines = self._screen.render_lines(self._live.renderable, drawn, pad=False)
             folded = sum((Segment.get_line_length(line) - 1) // self._width for line in lines)
-            self._screen.control(
-                Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * folded)
-            )
+            self._screen.control(Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * folded))
 
 
 def picture(progress: Progress, now: float, rows: int) -> RenderableType:
@@ -221,6 +219,5 @@ def _number(value: float) -> str:
 def _in_order(slot: Slot) -> tuple[list[tuple[int, str]], ...]:
     """Return a sort key that puts lab2 before lab10."""
     return tuple(
-        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
-        for name in slot
+        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)] for name in slot
     )

@@ -1,6 +1,7 @@
 """Campaigns on a local lab, from the command line to the results: every part is the real one."""
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -56,7 +57,8 @@ def test_a_failed_run_is_told_apart_and_the_others_are_done(lab: LocalLab, aloha
     assert len(names(aloha / "results", "OneFails-*.sca")) == 23
     assert len(names(aloha / "results", "OneFails-*.vec")) == 23
     kept = [aloha / file["path"] for file in failed["files"]]
-    assert kept and all(path.exists() and path.suffix == ".partial" for path in kept)
+    assert kept
+    assert all(path.exists() and path.suffix == ".partial" for path in kept)
 
 
 def test_untracked_and_uncommitted_files_are_part_of_what_runs(lab: LocalLab, aloha: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_dry_run_lists_the_runs_and_does_none(lab: LocalLab, aloha: Path) -> N
 
 def test_jobs_limits_how_many_runs_are_under_way_at_once(lab: LocalLab, scripted: Path) -> None:
     # Given runs that record when they are under way
-    (scripted / "do.sh").write_text('date +%s%N > $STEM.sca; sleep 0.2; date +%s%N >> $STEM.sca\n')
+    (scripted / "do.sh").write_text("date +%s%N > $STEM.sca; sleep 0.2; date +%s%N >> $STEM.sca\n")
 
     # When only one may be at a time
     said = lab("campaign", "--jobs", "1", cwd=scripted)
@@ -108,12 +110,14 @@ def test_jobs_limits_how_many_runs_are_under_way_at_once(lab: LocalLab, scripted
     assert said.status == 0, said.stderr
     spans = sorted(tuple(map(int, file.read_text().split())) for file in (scripted / "results").glob("*.sca"))
     assert len(spans) == 4
-    assert all(ended <= began for (_, ended), (began, _) in zip(spans, spans[1:], strict=False))
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
 
 
 def test_runall_does_what_its_model_does(lab: LocalLab, aloha: Path) -> None:
     # When opp_runall's command line is given
-    said = lab("runall", "-j", "2", "-b", "3", "./aloha", "-c", "Quick", "-r", "0..5", "--Aloha.slotTime=100ms", cwd=aloha)
+    said = lab(
+        "runall", "-j", "2", "-b", "3", "./aloha", "-c", "Quick", "-r", "0..5", "--Aloha.slotTime=100ms", cwd=aloha
+    )
 
     # Then the named program is built, since its sources are there, and does the runs with the further options
     assert said.status == 0, said.stderr
@@ -207,7 +211,9 @@ def test_the_users_repository_is_as_before(lab: LocalLab, scripted: Path) -> Non
 
     def state() -> tuple[bytes, ...]:
         questions = (["status", "--porcelain"], ["count-objects", "-v"], ["for-each-ref"], ["symbolic-ref", "HEAD"])
-        told = [subprocess.run([*GIT, *words], cwd=scripted, check=True, capture_output=True).stdout for words in questions]
+        told = [
+            subprocess.run([*GIT, *words], cwd=scripted, check=True, capture_output=True).stdout for words in questions
+        ]
         return (*told, (scripted / ".git" / "index").read_bytes())
 
     before = state()
@@ -225,7 +231,9 @@ def test_the_users_repository_is_as_before(lab: LocalLab, scripted: Path) -> Non
 def test_console_output_arrives_while_the_run_runs_every_line_once_and_in_order(lab: LocalLab, scripted: Path) -> None:
     # Given a run that prints, and then waits until somebody has seen it
     seen = scripted.parent / "seen"
-    (scripted / "do.sh").write_text(f"seq -f 'line %.0f' 100000; while [ ! -e {seen} ]; do sleep 0.05; done; echo last\n")
+    (scripted / "do.sh").write_text(
+        f"seq -f 'line %.0f' 100000; while [ ! -e {seen} ]; do sleep 0.05; done; echo last\n"
+    )
 
     # When somebody watches
     lines = []
@@ -293,7 +301,8 @@ def test_a_failed_build_ends_the_campaign_with_the_compilers_words(lab: LocalLab
     # When a campaign is run, then it ends with what the compiler says
     said = lab("campaign", cwd=compiled)
     assert said.status == 3
-    assert "part.cc:1:" in said.stderr and "forgotten" in said.stderr
+    assert "part.cc:1:" in said.stderr
+    assert "forgotten" in said.stderr
     assert "Traceback" not in said.stderr
 
     # And once it is mended, all is well
@@ -332,7 +341,7 @@ def test_ctrl_c_cancels_keeps_what_is_done_and_leaves_no_process(lab: LocalLab, 
         "echo $$ > results/pid-$RUN; echo half > $STEM.sca; [ $RUN = 0 ] || while :; do sleep 0.05; done\n"
     )
     client = lab.start("campaign", "--jobs", "1", cwd=scripted)
-    wait_for(lambda: (scripted / "results" / "General-x=0-#0.sca").exists(), "the first run is home")
+    wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
     wait_for(lambda: list(lab.home.glob("private/*/scripted/results/pid-1")), "the second runs")
     (pid_file,) = lab.home.glob("private/*/scripted/results/pid-1")
     pid = int(pid_file.read_text())
@@ -421,7 +430,8 @@ def test_a_program_that_is_not_executable_is_named(lab: LocalLab, scripted: Path
     # When it is to be run, then the message names it
     said = lab("campaign", cwd=scripted)
     assert said.status == 2, said.stderr
-    assert "simulate" in said.stderr and "not executable" in said.stderr
+    assert "simulate" in said.stderr
+    assert "not executable" in said.stderr
 
 
 def test_all_mistakes_of_the_project_file_are_told_at_once(lab: LocalLab, scripted: Path) -> None:
@@ -431,8 +441,10 @@ def test_all_mistakes_of_the_project_file_are_told_at_once(lab: LocalLab, script
     # When a campaign is run, then both are told, with their lines
     said = lab("campaign", cwd=scripted)
     assert said.status == 2
-    assert "line 1" in said.stderr and "progam" in said.stderr
-    assert "line 2" in said.stderr and "ned-path" in said.stderr
+    assert "line 1" in said.stderr
+    assert "progam" in said.stderr
+    assert "line 2" in said.stderr
+    assert "ned-path" in said.stderr
 
 
 def test_the_help_explains_every_option(lab: LocalLab, aloha: Path) -> None:
@@ -478,6 +490,7 @@ def test_services_can_be_asked_and_stopped(own_lab: LocalLab, scripted: Path) ->
     # When a campaign has started them, then status names slots and logs, and stop ends them
     assert own_lab("campaign", cwd=scripted).status == 0
     told = own_lab("lab", "status", cwd=scripted)
-    assert "2 slots" in told.stdout and str(own_lab.home / "log") in told.stdout
+    assert "2 slots" in told.stdout
+    assert str(own_lab.home / "log") in told.stdout
     assert "have ended" in own_lab("lab", "stop", cwd=scripted).stdout
     assert own_lab.service("foreman") is None

@@ -1,0 +1,76 @@
+"""What a simulation prints, taken over while it runs: into the run's log, and as status."""
+
+from pathlib import Path
+
+from runner import omnetpp
+from runner.log_stream import GrowingLog
+from runner.model import Attempt
+
+#: Bytes of output that are taken over with one look.
+MOST_AT_ONCE = 8 << 20
+#: A line beyond this comes in parts.
+LONGEST_LINE = 1 << 20
+
+
+#: How Cmdenv's error messages begin.
+ERROR_MARK = b"<!> Error"
+
+
+class Tail:
+    """A file that another process writes, read as it grows, whole lines at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._half_line = b""
+
+    def new_lines(self) -> bytes:
+        """Return what was appended since the last call, up to a line's end; a very long line comes in parts."""
+        data = self._half_line + (self._file.read(MOST_AT_ONCE) or b"")
+        end = data.rfind(b"\n") + 1
+        if len(data) - end >= LONGEST_LINE:
+            end = len(data)
+        self._half_line = data[end:]
+        return data[:end]
+
+    def close(self) -> bytes:
+        """Return what was left without an end of line."""
+        self._file.close()
+        return self._half_line and self._half_line + b"\n"
+
+
+class RunLog:
+    """The log of the run that a process is at: the process's console and the run's own .out file, as they come."""
+
+    def __init__(self, attempt: Attempt, growing: GrowingLog, log_file: Path, started: float) -> None:
+        self.attempt, self.log, self.log_file, self.started = attempt, growing, log_file, started
+        self.ended = started
+        self.output: Tail | None = None
+        self.status: omnetpp.Status | None = None
+        self._complaints = ""
+
+    def append(self, data: bytes) -> None:
+        """Append whole lines to the log."""
+        self.log.append(data)
+        if (begin := data.find(ERROR_MARK)) >= 0 and len(self._complaints) < LONGEST_LINE:
+            self._complaints += data[begin : begin + LONGEST_LINE].decode(errors="replace") + "\n"
+        self.status = omnetpp.last_status(data[-4096:].decode(errors="replace")) or self.status
+
+    def look(self) -> bool:
+        """Take over what the .out file grew by; True if it grew."""
+        data = self.output.new_lines() if self.output else b""
+        if data:
+            self.append(data)
+        return bool(data)
+
+    def close(self, ended: float) -> None:
+        """Take over the rest; nothing is written to the run's files any more."""
+        while self.look():
+            pass
+        if self.output:
+            self.append(self.output.close())
+        self.ended = ended
+        self.log.close()
+
+    def error(self) -> str:
+        """Return what the run says went wrong; empty if it says nothing."""
+        return omnetpp.error_text(self._complaints)

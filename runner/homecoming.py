@@ -1,0 +1,58 @@
+"""Results on their way home while the campaign goes on."""
+
+import queue
+import threading
+from dataclasses import dataclass, field
+
+from runner import config, results
+from runner.errors import LabFailed, LabfleetError
+from runner.lab import Lab
+from runner.model import Campaign, Outcome
+from runner.paths import HomePaths
+
+
+@dataclass
+class Home:
+    """What has come home of a campaign, by a thread of its own: the disk must not hold up the live view."""
+
+    the_lab: Lab
+    project: config.Project
+    campaign: Campaign
+    collector: results.Collector | None = None
+    places: dict[int, dict[str, str]] = field(default_factory=dict)
+    failure: LabfleetError | OSError | None = None
+    _waiting: "queue.SimpleQueue[Outcome | None]" = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def bring(self, outcome: Outcome) -> None:
+        """Bring a committed run's files home."""
+        if self.collector is None:
+            folder = results.results_folder(self.project.working_directory, self.project.root, [outcome])
+            home = HomePaths(folder, self.campaign.id)
+            store = self.the_lab.paths.campaign(self.campaign.id)
+            self.collector = results.Collector(store, home, self.project.root)
+        self._waiting.put(outcome)
+
+    def finish(self) -> None:
+        """Wait until everything is home.  Raises what went wrong on the way."""
+        self._waiting.put(None)
+        self._thread.join()
+        if isinstance(self.failure, OSError):
+            raise LabFailed(
+                f"results cannot be written: {self.failure}",
+                f"they are complete in {self.the_lab.paths.campaign(self.campaign.id).root}",
+            )
+        if self.failure:
+            raise self.failure
+
+    def _collect(self) -> None:
+        while (outcome := self._waiting.get()) is not None:
+            if self.failure or self.collector is None:
+                continue
+            try:
+                self.places[outcome.run] = self.collector.collect(outcome)
+            except (OSError, LabfleetError) as error:
+                self.failure = error

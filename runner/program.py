@@ -1,0 +1,75 @@
+"""The simulation program: which it is, and what it says of its runs."""
+
+import os
+from pathlib import Path
+
+from runner import omnetpp, shell
+from runner.errors import WrongUse
+from runner.model import Campaign, Run
+
+
+def find(campaign: Campaign, target: str | None, checkout: Path) -> tuple[str, ...]:
+    """Return how the program is started from the working directory.  Raises WrongUse.
+
+    ``target``: what the Makefile makes, relative to the project's root.
+    """
+    given = campaign.launch.program
+    if given is None:
+        if target is None:
+            raise WrongUse(
+                f"nothing says what the simulation program of {campaign.name} is",
+                "name it with --program, or `program` in labfleet.toml",
+            )
+        given = os.path.relpath(target, campaign.directory)
+    if "/" not in given and not (checkout / campaign.directory / given).exists():
+        return omnetpp.program_command(given, campaign.mode)  # a name on PATH
+    path = checkout / campaign.directory / given
+    if not path.exists():
+        raise WrongUse(
+            f"the program {given} is not there after the build",
+            "name another one with --program, or tell in labfleet.toml how it is built",
+        )
+    if not given.endswith((".so", ".dylib")) and not os.access(path, os.X_OK):
+        raise WrongUse(f"the program {given} is not executable", f"chmod +x {given}")
+    if not os.path.isabs(given) and not given.startswith("."):
+        given = f"./{given}"
+    return omnetpp.program_command(given, campaign.mode)
+
+
+def list_runs(campaign: Campaign, argv: tuple[str, ...], working_directory: Path) -> tuple[Run, ...]:
+    """Ask the program which runs there are.  Raises WrongUse with the program's own words."""
+    question = omnetpp.query_command(argv, campaign.launch, campaign.config, campaign.run_filter)
+    try:
+        answer = shell.run(question, cwd=working_directory, env=campaign.environment, check=False)
+    except OSError as error:
+        raise WrongUse(
+            f"{argv[0]} cannot be started: {error.strerror}",
+            "name the simulation program with --program, or `program` in labfleet.toml",
+        ) from None
+    if answer.status != 0:
+        raise _refusal(campaign, argv, working_directory, answer)
+    runs = omnetpp.parse_runs(answer.text)
+    if not runs:
+        raise WrongUse(
+            f"no run of {campaign.config} matches the filter {campaign.run_filter!r}",
+            "list the runs and their iteration variables with --dry-run",
+        )
+    return runs
+
+
+def _refusal(campaign: Campaign, argv: tuple[str, ...], working_directory: Path, answer: shell.Result) -> WrongUse:
+    """Return the error for a program that would not list its runs."""
+    output = (answer.stderr + b"\n" + answer.stdout).decode(errors="replace")
+    text = omnetpp.error_text(output) or output.strip()[-800:] or f"exit status {answer.status}"
+    question = omnetpp.configurations_command(argv, campaign.launch)
+    listed = shell.run(question, cwd=working_directory, env=campaign.environment, check=False)
+    known = omnetpp.parse_configurations(listed.text)
+    if known and campaign.config not in known:
+        ini_files = ", ".join(campaign.launch.ini_files) or "omnetpp.ini"
+        return WrongUse(f"there is no configuration {campaign.config} in {ini_files}", f"known: {', '.join(known)}")
+    if campaign.run_filter and any(word in text for word in ("filter", "Run number", "run list")):
+        return WrongUse(
+            f"the program refuses the run filter {campaign.run_filter!r}: {text}",
+            "a filter is a list like 0,3,5..9 or an expression like '$numHosts>10 && $repetition<3'",
+        )
+    return WrongUse(f"the program cannot list the runs of {campaign.config}: {text}")
