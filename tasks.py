@@ -154,6 +154,6 @@ def bench(c: Context, rounds: str = "5") -> None:
 
     if not (SOURCE / "benchmarks").exists():
         raise WrongUse("the benchmarks are part of labfleet's checkout, not of the installed package")
-    from benchmarks import local
+    from benchmarks import everything
 
-    local.main(whole_number(rounds, "--rounds"))
+    everything.main(whole_number(rounds, "--rounds"))

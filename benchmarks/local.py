@@ -1,4 +1,4 @@
-"""Speed of a local lab against what a person would use instead.  Started by ``invoke bench``."""
+"""Speed of a local lab against what a person would use instead."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.side_by_side import Command, pairs, ratio_line
@@ -121,23 +120,3 @@ def _append(file: Path, text: str) -> None:
 def _compilations(bench: Bench, told: dict[str, object]) -> int:
     log = Path(bench.env["LABFLEET_HOME"]) / "campaigns" / str(told["campaign"]) / "build.log"
     return sum(line.startswith("g++ ") for line in log.read_text().splitlines()) if log.exists() else 0
-
-
-def main(rounds: int) -> None:
-    """Run all benchmarks and print a line for each."""
-    from benchmarks.memory import memory
-
-    with tempfile.TemporaryDirectory(prefix="labfleet-bench-") as name:
-        bench = Bench(Path(name))
-        try:
-            print(aloha_against_opp_runall(bench, rounds), flush=True)
-            print(waiting_runs(bench, rounds), flush=True)
-            print(what_is_built(bench), flush=True)
-            for line in memory(bench):
-                print(line, flush=True)
-        finally:
-            bench.stop()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

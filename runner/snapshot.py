@@ -155,8 +155,9 @@ def _listed(folder: Path, git: "_Git", private: Path) -> tuple[set[bytes], set[b
             raise
         message = f"git cannot read {git.directory}: {failed.result.complaint}"
         raise WrongUse(message, f"see what `git status` says in {folder}") from failed
-    if others.stderr:
-        _refuse_closed_folders(folder, git)
+    if b"could not open directory" in others.stderr:
+        # Git gives no other sign of it, and goes on; a snapshot without that folder would be a wrong one.
+        raise WrongUse(f"cannot read all of {folder}: {others.complaint}", "make it readable or have git ignore it")
     visible = _names(others)
     if theirs and not visible and not tracked:
         # It ignores the whole project, as a repository of dot files in the home directory does.
@@ -289,17 +290,6 @@ def _refuse_unreadable(root: Path, files: set[bytes]) -> None:
         file = root / os.fsdecode(path)
         if os.path.isfile(file) and not os.path.islink(file) and not os.access(file, os.R_OK):
             raise WrongUse(f"cannot read {os.fsdecode(path)!r}", "make it readable or have git ignore it")
-
-
-def _refuse_closed_folders(folder: Path, git: "_Git") -> None:
-    """Raise WrongUse for a folder that cannot be read: git merely warns and goes on without it."""
-
-    def refuse(error: OSError) -> None:
-        if not git.succeeds("check-ignore", "--quiet", error.filename):
-            raise WrongUse(f"cannot read {error.filename!r}", "make it readable or have git ignore it")
-
-    for _ in os.walk(folder, onerror=refuse):
-        pass
 
 
 # ---- git and files -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner import model
-from runner.report.progress import Phase, Progress, Running, Slot
+from runner.report.progress import Clock, LogPath, Phase, Progress, Running, Slot
 from runner.report.text import (
     duration,
     has_failed,
@@ -26,7 +26,6 @@ from runner.report.text import (
     variables,
     write,
 )
-from runner.report.views import Clock, LogPath
 
 #: So many failures are told when they happen; what follows is counted, and told by the summary.
 TOLD_FAILURES = 10

@@ -1,10 +1,17 @@
 """Where a campaign stands: a value computed from the lab's events, without a terminal or clock of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 
 from runner import model
+
+#: Tells where the full log of a run will be at the client, if that is known.
+LogPath = Callable[[int], Path | None]
+
+#: Seconds of any clock that never goes back.
+Clock = Callable[[], float]
 
 #: Host and the slot's name there.
 Slot = tuple[str, str]

@@ -1,20 +1,13 @@
 """Who tells the person about a campaign while it runs: a live view on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
-from pathlib import Path
 from typing import Protocol, TextIO
 
 from runner import model
-from runner.report.progress import Progress
+from runner.report.progress import Clock, LogPath, Progress
 from runner.report.text import has_failed, log_lines, one_line, over_line, prepared_line, write
-
-#: Tells where the full log of a run will be at the client, if that is known.
-LogPath = Callable[[int], Path | None]
-
-#: Seconds of any clock that never goes back.
-Clock = Callable[[], float]
 
 
 class Verbosity(IntEnum):

@@ -1,0 +1,21 @@
+"""All benchmarks, one after the other.  Started by ``invoke bench``."""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.local import Bench, aloha_against_opp_runall, waiting_runs, what_is_built
+from benchmarks.memory import memory
+
+
+def main(rounds: int) -> None:
+    """Run all benchmarks and print a line for each."""
+    with tempfile.TemporaryDirectory(prefix="labfleet-bench-") as name:
+        bench = Bench(Path(name))
+        try:
+            print(aloha_against_opp_runall(bench, rounds), flush=True)
+            print(waiting_runs(bench, rounds), flush=True)
+            print(what_is_built(bench), flush=True)
+            for line in memory(bench):
+                print(line, flush=True)
+        finally:
+            bench.stop()
