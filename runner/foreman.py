@@ -128,11 +128,12 @@ class Foreman:
     def _read_events(self) -> None:
         """Hand the workers' events to the main thread."""
         socket = self._inbox()
-        for position, event in self._jobs.events():
-            if isinstance(event, RunDelivered):
-                self._delivered.put(event.outcome)
-            elif event is not None:
-                socket.send(encode(event))
+        for position, events in self._jobs.events():
+            for event in events:
+                if isinstance(event, RunDelivered):
+                    self._delivered.put(event.outcome)
+                else:
+                    socket.send(encode(event))
             self._jobs.drop_events(position)
 
     def _commit_deliveries(self) -> None:

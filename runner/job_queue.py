@@ -105,14 +105,13 @@ class JobQueue:
         """Remove what workers needed to know of a campaign."""
         self._redis.delete(f"labfleet:campaign:{campaign}", f"labfleet:prepared:{campaign}")
 
-    def events(self, last: str = "0") -> Iterator[tuple[str, AnyEvent | None]]:
-        """Yield (id, event) for everything posted after ``last``, waiting for more; what is no event yields None."""
+    def events(self, last: str = "0") -> Iterator[tuple[str, list[AnyEvent]]]:
+        """Yield (position, events) for what was posted after ``last``, waiting for more; drop what is no event."""
         while True:
             answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=5000)
             for _, entries in answer or ():
-                for entry, fields in entries:
-                    last = entry.decode()
-                    yield last, _decoded(fields)
+                last = entries[-1][0].decode()
+                yield last, [event for _, fields in entries if (event := _decoded(fields)) is not None]
 
     def drop_events(self, until: str) -> None:
         """Remove the events up to and including one; they have been dealt with."""

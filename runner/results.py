@@ -5,6 +5,7 @@ renamed to its place, and only then the record.  The first commit of a run wins;
 away.  At home a file appears under its name complete and checked, or not at all.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -171,11 +172,11 @@ class Collector:
         if outcome.kind == "lost":
             return {}
         source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
-        _bring(source.log, self.home.log(outcome.run), None)
+        _copy(source.log, self.home.log(outcome.run), "")
         placed = {}
         for file in outcome.files:
             target = self._place(outcome, file)
-            _bring(source.file(file.path), target, file)
+            _move(source.file(file.path), target, file)
             placed[file.path] = os.path.relpath(target, self.root)
         return placed
 
@@ -201,8 +202,21 @@ class Collector:
             self.warnings.append(text)
 
 
-def _bring(source: Path, target: Path, expected: File | None) -> None:
-    """Copy a file so that it appears complete, with its modification time, and as it was when it was sent."""
+def _move(source: Path, target: Path, file: File) -> None:
+    """Move a file home: within a file system by renaming, so that no result needs its space twice."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target, file.sha256)
+        os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+        source.unlink()
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file so that it appears complete; with a checksum given, as it was when it was sent, or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(f".{target.name[:200]}.labfleet-new")
     digest = hashlib.sha256()
@@ -211,10 +225,8 @@ def _bring(source: Path, target: Path, expected: File | None) -> None:
             while block := reader.read(BLOCK):
                 digest.update(block)
                 writer.write(block)
-        if expected:
-            if digest.hexdigest() != expected.sha256:
-                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
-            os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
+        if sha256 and digest.hexdigest() != sha256:
+            raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
         os.replace(half, target)
     finally:
         half.unlink(missing_ok=True)
