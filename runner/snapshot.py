@@ -7,7 +7,7 @@ project without git, or deep inside somebody else's repository, goes the same wa
 
 Which files travel is decided anew each time from what is there, never from the last snapshot; the index only
 saves reading them again.  There are no alternates: borrowed objects would be lost with the next ``git gc`` of
-the person's repository, and all they save is writing at the first snapshot, about a second for INET.
+the person's repository, and all they save is writing files at the very first snapshot (for INET some 2 s).
 """
 
 import fcntl
