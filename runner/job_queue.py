@@ -57,6 +57,10 @@ def _job_class(handlers: Mapping[str, Handler]) -> type[Job]:
     return ListedJob
 
 
+#: A job as who puts it into a queue sees it: runs nothing.
+_QueuedJob = _job_class({})
+
+
 class JobQueue:
     """The foreman's end: puts jobs into queues, keeps campaigns where workers find them, reads events."""
 
@@ -64,7 +68,7 @@ class JobQueue:
         self._redis = redis
 
     def _put(self, queue: str, handler: str, argument: str) -> None:
-        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})).enqueue_call(
+        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob).enqueue_call(
             handler,
             args=(argument,),
             job_id=f"{handler}-{uuid.uuid4().hex}",
@@ -84,7 +88,7 @@ class JobQueue:
 
     def forget_chunks(self, campaign: str) -> None:
         """Take the campaign's build job and chunks that nobody has begun out of the queues."""
-        for queue in Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_job_class({})):
+        for queue in Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob):
             for job in queue.get_jobs():
                 if campaign in str(job.description):
                     job.delete()
