@@ -294,8 +294,8 @@ class Foreman:
                 ended=now,
                 error=f"given up after {attempt.number} attempts: {reason}",
             )
-            results.give_up(self._paths.campaign(state.campaign.id), outcome)
-            self._take_outcome(outcome)
+            if results.give_up(self._paths.campaign(state.campaign.id), outcome):
+                self._take_outcome(outcome)
 
     def _finish_if_over(self, state: CampaignState) -> None:
         if state.is_over:

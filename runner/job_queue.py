@@ -13,6 +13,7 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -54,7 +55,25 @@ def _job_class(handlers: Mapping[str, Handler]) -> type[Job]:
                 raise ValueError(f"refused: no handler named {self.func_name!r}")
             handler(*self.args)
 
+        # These, too, RQ would import by the names that the job brings.
+        success_callback = failure_callback = stopped_callback = None
+
+        def send_webhooks(self, *_: object, **__: object) -> None:
+            """Call no address that a job brings."""
+
     return ListedJob
+
+
+def _campaign_of(job: Job) -> str | None:
+    """Return the campaign that a job of labfleet's belongs to; None for any other job."""
+    try:
+        (argument,) = job.args
+        if job.func_name == "prepare":
+            return str(argument)
+        chunk: Chunk = decode(argument, Chunk)
+    except (ValueError, TypeError, DeserializationError):
+        return None
+    return chunk.campaign
 
 
 #: A job as who puts it into a queue sees it: runs nothing.
@@ -90,7 +109,7 @@ class JobQueue:
         """Take the campaign's build job and chunks that nobody has begun out of the queues."""
         for queue in Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob):
             for job in queue.get_jobs():
-                if campaign in str(job.description):
+                if _campaign_of(job) == campaign:
                     job.delete()
 
     def keep_campaign(self, campaign: Campaign) -> None:
@@ -120,7 +139,7 @@ class JobQueue:
     def drop_events(self, until: str) -> None:
         """Remove the events up to and including one; they have been dealt with."""
         milliseconds, _, sequence = until.partition("-")
-        self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}")
+        self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}", approximate=False)
 
 
 def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:

@@ -175,7 +175,7 @@ class Hub:
                 continue  # something before it was lost: no holes, the viewer gets the rest with the run's own log
             os.pwrite(handle, piece.data, piece.offset)
             if piece.last:
-                self._note_end(key, piece.offset)
+                self._note_end(key, piece.offset + len(piece.data))
             grown.add(key)
         for key in grown:
             for viewer, offset in self._waiting.pop(key, {}).items():

@@ -392,17 +392,26 @@ AnyAnswer = Accepted | Refused | Status
 
 def encode(value: Any) -> bytes:
     """Return a value as one line of JSON."""
-    return msgspec.json.encode(value)
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a file name that is no text: JSON has escapes for it, UTF-8 has not
+        return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 def decode(data: bytes | str, kind: Any) -> Any:
     """Return the value of the given type (or union of types) that JSON describes.
 
-    Raises ``msgspec.DecodeError`` (a ValueError) for anything else, unknown kinds and wrong types included.
+    Raises ``ValueError`` for anything else, unknown kinds and wrong types included.
     """
-    return msgspec.json.decode(data, type=kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        raw = data if isinstance(data, bytes) else data.encode()
+        if b"\\ud" not in raw:
+            raise
+        return msgspec.convert(json.loads(data), type=kind)
 
 
 def pretty(value: Any) -> str:
     """Return a value as JSON for people, ending in a newline."""
-    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(msgspec.to_builtins(value), indent=2) + "\n"

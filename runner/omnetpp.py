@@ -84,14 +84,17 @@ def parse_runs(text: str) -> tuple[Run, ...]:
     return tuple(Run(int(m[1]), dict(_VARIABLE.findall(m[2]))) for m in found if m)
 
 
-_ERROR = re.compile(r"^(?:<!> )?Error(?:: | -- )(.*)", re.MULTILINE)
+_ERROR = re.compile(r"^<!> Error(?::| --)? (.*)", re.MULTILINE)
 
 
 def error_text(log: str) -> str:
-    """Return what the program says went wrong: the text after ``<!> Error:``; empty if it says nothing."""
-    errors = [m[1].strip() for m in _ERROR.finditer(log)]
-    telling = [text for text in errors if not text.startswith("see ")]
-    return (telling or errors or [""])[0]
+    """Return what the program says went wrong, without ``<!> Error:``; empty if it says nothing.
+
+    Where output is redirected, stderr has ``<!> Error -- see FILE for details``: better than nothing only.
+    """
+    said = [found[1].strip() for found in _ERROR.finditer(log)]
+    telling = [text for text in said if not text.startswith("see ")]
+    return (telling or said or [""])[0]
 
 
 _CONFIGURATION = re.compile(r"^Config (\S+): ", re.MULTILINE)
@@ -104,7 +107,7 @@ def parse_configurations(text: str) -> tuple[str, ...]:
 
 # ---- console output ----------------------------------------------------------------------------------------------
 
-_RUN_START = re.compile(r"^.* run #(\d+): ")
+_RUN_START = re.compile(r"^\S+ run #(\d+): ")
 
 
 def started_run(line: str) -> int | None:
@@ -145,18 +148,21 @@ def last_status(text: str) -> Status | None:
 
 # ---- names of result files ---------------------------------------------------------------------------------------
 
-_PLAIN = re.compile(r"[\w.+=,#-]+")
+#: Names and values in these are written into file names as they are; OMNeT++ encodes all others in its own way.
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]*")
 
 
 def file_stem(config: str, run: Run) -> str | None:
     """Return what the default names of a run's files begin with, up to the suffix; None where that is not certain.
 
-    ``${configname}-${iterationvarsf}#${repetition}``.  OMNeT++ replaces characters that are odd in file names, so
-    only runs whose values have none can be told apart by name.
+    ``${configname}-${iterationvarsf}#${repetition}``, see the Simulation Manual's chapter "Result Recording".
     """
-    values = [f"{name}={value}" for name, value in run.variables.items() if name != "repetition"]
-    stem = f"{config}-{','.join(values) + '-' if values else ''}#{run.variables.get('repetition', '0')}"
-    return stem if _PLAIN.fullmatch(stem) else None
+    variables = {name: value for name, value in run.variables.items() if name != "repetition"}
+    if not all(map(_PLAIN_NAME.fullmatch, variables)) or not all(map(_PLAIN_VALUE.fullmatch, variables.values())):
+        return None
+    listed = ",".join(f"{name}={value}" for name, value in variables.items())
+    return f"{config}-{listed and listed + '-'}#{run.variables.get('repetition', '0')}"
 
 
 def stem_of(path: str) -> str:

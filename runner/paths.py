@@ -42,6 +42,9 @@ CAMPAIGNS = "labfleet"
 #: A file of a run that is not done ends in this, so that no analysis tool takes it for a result.
 PARTIAL = ".partial"
 
+#: Bytes in a file's name, on Linux's file systems.
+LONGEST_NAME = 255
+
 
 def home() -> Path:
     """Return the home of this user's local lab and client."""
@@ -243,7 +246,9 @@ class HomePaths:
 
     def failed(self, run: int, kind: str, path: str) -> Path:
         """Return where a file of a run that is not done goes: apart, and named as what it is."""
-        return self.root / "failed" / f"run-{run}-{kind}" / (stored_name(path) + PARTIAL)
+        folder, _, name = stored_name(path).rpartition("/")
+        shortened = os.fsdecode(os.fsencode(name)[: LONGEST_NAME - len(PARTIAL)])
+        return self.root / "failed" / f"run-{run}-{kind}" / folder / (shortened + PARTIAL)
 
     def own(self, run: int, path: str) -> Path:
         """Return where a file goes whose path another run, or the project itself, has too."""

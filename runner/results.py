@@ -9,6 +9,7 @@ import errno
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,8 +70,6 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
         is_first = all((other.campaign, other.run) != (outcome.campaign, outcome.run) for other in complete)
         if is_first and _is_acceptable(store.campaign(outcome.campaign), outcome):
             complete.append(outcome)
-        else:
-            shutil.rmtree(store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt), ignore_errors=True)
     for outcome in complete:
         incoming = AttemptPaths(store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt))
         _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
@@ -79,16 +78,23 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
         campaign = store.campaign(outcome.campaign)
         place = campaign.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         place.parent.mkdir(exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)  # of a commit that was cut short before its record
         os.rename(campaign.incoming(outcome.run, outcome.attempt), place)
         places.add(place.parent)
     _to_disk(*places)
     _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
+    for outcome in delivered:  # what is still there was not accepted
+        incoming_folder = store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt)
+        shutil.rmtree(incoming_folder, ignore_errors=True)
     return complete
 
 
-def give_up(store: CampaignPaths, outcome: Outcome) -> None:
-    """Record that a run is over without having left anything."""
+def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
+    """Record that a run is over without having left anything; False if it is over already."""
+    if store.record(outcome.run).exists():
+        return False
     _write_durably({store.record(outcome.run): encode(outcome)})
+    return True
 
 
 def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
@@ -172,9 +178,10 @@ class Collector:
         if outcome.kind == "lost":
             return {}
         source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
-        _copy(source.log, self.home.log(outcome.run), "")
+        _copy(source.log, self.home.log(outcome.run), None)
         placed = {}
         for file in outcome.files:
+            _check_path(outcome, file)
             target = self._place(outcome, file)
             _move(source.file(file.path), target, file)
             placed[file.path] = os.path.relpath(target, self.root)
@@ -202,31 +209,41 @@ class Collector:
             self.warnings.append(text)
 
 
+def _check_path(outcome: Outcome, file: File) -> None:
+    """Raise LabFailed for a path that leads further than beside the project: no worker writes elsewhere."""
+    parts = file.path.split("/")
+    inside = parts[1:] if parts[0] == ".." else parts
+    if not inside or any(part in ("", ".", "..") for part in inside):
+        raise LabFailed(f"run {outcome.run} left {file.path!r}, which is neither in the project nor beside it")
+
+
 def _move(source: Path, target: Path, file: File) -> None:
     """Move a file home: within a file system by renaming, so that no result needs its space twice."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        os.utime(source, ns=(file.mtime_ns, file.mtime_ns))
         os.replace(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy(source, target, file.sha256)
-        os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+        _copy(source, target, file)
         source.unlink()
 
 
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    """Copy a file so that it appears complete; with a checksum given, as it was when it was sent, or not at all."""
+def _copy(source: Path, target: Path, expected: File | None) -> None:
+    """Copy a file so that it appears complete; one that is expected as it was when it was sent, or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f".{target.name[:200]}.labfleet-new")
+    half = target.with_name(f".labfleet-{secrets.token_hex(8)}.new")
     digest = hashlib.sha256()
     try:
         with source.open("rb") as reader, half.open("wb") as writer:
             while block := reader.read(BLOCK):
                 digest.update(block)
                 writer.write(block)
-        if sha256 and digest.hexdigest() != sha256:
-            raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+        if expected:
+            if digest.hexdigest() != expected.sha256:
+                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+            os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
         os.replace(half, target)
     finally:
         half.unlink(missing_ok=True)

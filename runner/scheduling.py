@@ -3,6 +3,7 @@
 Nothing here reads a clock, a socket or a file: events go in, orders come out.
 """
 
+import itertools
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class CampaignState:
     prepared: Prepared | None = None
     waiting: deque[Attempt] = field(default_factory=deque)
     in_flight: dict[str, InFlight] = field(default_factory=dict)
+    #: The number of each run's latest attempt.  What is told of an earlier one comes too late to matter.
+    latest: dict[int, int] = field(default_factory=dict)
     #: Runs of ended chunks whose outcome is on its way.
     expected: dict[int, Attempt] = field(default_factory=dict)
     over: dict[int, Outcome] = field(default_factory=dict)
@@ -82,10 +85,13 @@ class CampaignState:
 
 def take_prepared(state: CampaignState, prepared: Prepared) -> None:
     """The runs are known: those that are not over wait for a slot."""
+    if state.prepared is not None:
+        return
     state.prepared = prepared
     if state.cancelled or state.campaign.dry_run:
         return
     state.waiting = deque(Attempt(run.number, 1) for run in prepared.runs if run.number not in state.over)
+    state.latest = dict.fromkeys((attempt.run for attempt in state.waiting), 1)
 
 
 def take_chunk_started(state: CampaignState, chunk: str, slot: str) -> None:
@@ -100,7 +106,7 @@ def take_chunk_ended(state: CampaignState, ended: ChunkEnded) -> list[Attempt]:
     if chunk is None:
         return []
     for attempt in chunk.attempts:
-        if attempt not in ended.unfinished and attempt.run not in state.over:
+        if attempt not in ended.unfinished and _matters(state, attempt):
             state.expected[attempt.run] = attempt
     return _again(state, ended.unfinished)
 
@@ -119,6 +125,8 @@ def take_delivery_failed(state: CampaignState, attempt: Attempt) -> list[Attempt
     """An attempt's files did not arrive: it is begun again; return it if it is given up instead."""
     if state.expected.get(attempt.run) == attempt:
         del state.expected[attempt.run]
+    for chunk in state.in_flight.values():  # it may be told before the chunk's end is
+        chunk.attempts = tuple(other for other in chunk.attempts if other != attempt)
     return _again(state, (attempt,))
 
 
@@ -126,10 +134,16 @@ def _again(state: CampaignState, attempts: tuple[Attempt, ...]) -> list[Attempt]
     """Put attempts back in front of the others, with the next number; return those that were the last."""
     if state.cancelled:
         return []
-    left = [attempt for attempt in attempts if attempt.run not in state.over]
+    left = [attempt for attempt in attempts if _matters(state, attempt)]
     retried = [Attempt(attempt.run, attempt.number + 1) for attempt in left if attempt.number < MOST_ATTEMPTS]
+    state.latest.update((attempt.run, attempt.number) for attempt in retried)
     state.waiting.extendleft(reversed(retried))
     return [attempt for attempt in left if attempt.number >= MOST_ATTEMPTS]
+
+
+def _matters(state: CampaignState, attempt: Attempt) -> bool:
+    """Say whether an attempt is its run's latest, and the run not over."""
+    return attempt.run not in state.over and state.latest.get(attempt.run) == attempt.number
 
 
 def take_outcome(state: CampaignState, outcome: Outcome) -> bool:
@@ -138,6 +152,7 @@ def take_outcome(state: CampaignState, outcome: Outcome) -> bool:
     if outcome.run in state.over:
         return False
     state.over[outcome.run] = outcome
+    state.waiting = deque(attempt for attempt in state.waiting if attempt.run != outcome.run)
     if outcome.kind == "done":
         state.busy_seconds += max(outcome.ended - outcome.started, 0.001)
         state.measured += 1
@@ -195,7 +210,7 @@ def next_feeds(states: list[CampaignState], hosts: dict[str, int]) -> list[Feed]
     """
     feeds: list[Feed] = []
     while True:
-        room = {host: slots - _load(states, host) for host, slots in hosts.items()}
+        room = {host: slots - _load(states, host) for host, slots in hosts.items() if slots > 0}
         ready = [state for state in states if state.waiting and not _at_limit(state)]
         ready.sort(key=lambda state: len(state.in_flight))
         feed = next((feed for state in ready if (feed := _feed(state, room, sum(hosts.values())))), None)
@@ -214,15 +229,28 @@ def _at_limit(state: CampaignState) -> bool:
 
 def _feed(state: CampaignState, room: dict[str, int], slots: int) -> Feed | None:
     """Take the campaign's next chunk for the host with the most room; None if no host has any."""
+    if not room:
+        return None
     seconds = state.run_seconds
     size = chunk_size(state, slots)
     ahead = AHEAD if seconds is not None and size * seconds < AHEAD_SECONDS else 0
-    host = max(room, key=lambda name: room[name], default=None)
-    if host is None or room[host] + ahead <= 0:
+    host = max(room, key=lambda name: room[name])
+    if room[host] + ahead <= 0:
         return None
-    attempts = tuple(state.waiting.popleft() for _ in range(min(size, len(state.waiting))))
+    attempts = tuple(state.waiting.popleft() for _ in range(_together(state.waiting, size)))
     state.chunks += 1
     shared = len(attempts) > 1 and state.shareable is True
     chunk = Chunk(f"{state.campaign.id}-{state.chunks}", state.campaign.id, attempts, shared)
     state.in_flight[chunk.id] = InFlight(host, attempts)
     return Feed(host, chunk)
+
+
+def _together(waiting: deque[Attempt], size: int) -> int:
+    """Return how many of the waiting attempts make the next chunk of at most so many.
+
+    Who is begun again goes alone: it may be what killed its worker, and must not take others with it.
+    """
+    for index, attempt in enumerate(itertools.islice(waiting, size)):
+        if attempt.number > 1:
+            return max(1, index)
+    return min(size, len(waiting))

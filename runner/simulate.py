@@ -337,7 +337,14 @@ def judge(status: int, errors: Sequence[str], cancelled: bool) -> list[tuple[Kin
         kind, text = "cancelled", ""
     elif status < 0:
         kind = "crash"
-        text = text or f"ended by {signal.Signals(-status).name}"
+        text = text or f"ended by {_signal_name(-status)}"
     elif not text:
         text = f"the program ended with exit status {status}"
     return [*[("done", "")] * failed, (kind, text)]  # type: ignore[list-item]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -363,8 +363,7 @@ def test_a_person_is_told_the_one_command_that_installs_what_lacks(
     done = machine.call("campaign")
     # Then nothing is installed, and the command to type is there
     assert done.stderr == (
-        "bootstrap: this machine lacks redis-server, g++, python3-venv.  Type this, then try again:\n"
-        f"  {command}\n"
+        f"bootstrap: this machine lacks redis-server, g++, python3-venv.  Type this, then try again:\n  {command}\n"
     )
     assert machine.calls() == []
     assert done.returncode == 3

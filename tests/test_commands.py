@@ -284,9 +284,7 @@ def test_a_broken_connection_is_not_taken_for_a_reader_that_went_away(call: Call
         ("--debug", "which command?", "--list"),
     ],
 )
-def test_wrong_use_says_what_is_wrong_and_what_is_right(
-    call: Call, line: str, message: str, hint: str
-) -> None:
+def test_wrong_use_says_what_is_wrong_and_what_is_right(call: Call, line: str, message: str, hint: str) -> None:
     # When the command line makes no sense
     done = call(*line.split())
     # Then the exit code is not that of a failed run, and nothing is printed but what is wrong and how to go on
@@ -384,10 +382,7 @@ def test_labfleet_finds_its_own_commands_in_any_folder(tmp_path: Path) -> None:
 def test_a_call_does_not_wait_for_modules_that_it_does_not_need() -> None:
     # When the commands are listed
     program = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: print('loaded:', *sys.modules))\n"
-        "from labfleet import main\n"
-        "main()"
+        "import atexit, sys\natexit.register(lambda: print('loaded:', *sys.modules))\nfrom labfleet import main\nmain()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "--list"],

@@ -46,15 +46,11 @@ class Aloha:
         return answer.stdout.splitlines()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(*arguments), cwd=self.directory, stdout=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(self.command(*arguments), cwd=self.directory, stdout=subprocess.PIPE, text=True)
 
 
 def make(directory: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["make", f"-j{os.cpu_count()}", *arguments], cwd=directory, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(["make", f"-j{os.cpu_count()}", *arguments], cwd=directory, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +74,7 @@ def scalars(file: Path) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-def measured_load_and_throughput(
-    aloha: Aloha, results: Path, think_time: str, slot_time: str
-) -> tuple[float, float]:
+def measured_load_and_throughput(aloha: Aloha, results: Path, think_time: str, slot_time: str) -> tuple[float, float]:
     """What a short run with very many hosts finds."""
     run = aloha(
         "-c",
@@ -101,9 +95,7 @@ def measured_load_and_throughput(
 
 
 @pytest.mark.parametrize("think_time", ["80s", "40s", "20s"])
-def test_pure_aloha_has_the_throughput_that_theory_predicts(
-    aloha: Aloha, tmp_path: Path, think_time: str
-) -> None:
+def test_pure_aloha_has_the_throughput_that_theory_predicts(aloha: Aloha, tmp_path: Path, think_time: str) -> None:
     # Given hosts that send whenever they like
     # When a run measures the offered load and the throughput
     load, throughput = measured_load_and_throughput(aloha, tmp_path, think_time, slot_time="0s")
@@ -112,9 +104,7 @@ def test_pure_aloha_has_the_throughput_that_theory_predicts(
 
 
 @pytest.mark.parametrize("think_time", ["40s", "20s", "10s"])
-def test_slotted_aloha_has_the_throughput_that_theory_predicts(
-    aloha: Aloha, tmp_path: Path, think_time: str
-) -> None:
+def test_slotted_aloha_has_the_throughput_that_theory_predicts(aloha: Aloha, tmp_path: Path, think_time: str) -> None:
     # Given hosts that begin to send only at the beginnings of slots
     # When a run measures the offered load and the throughput
     load, throughput = measured_load_and_throughput(aloha, tmp_path, think_time, slot_time="100ms")
@@ -399,9 +389,7 @@ def test_the_log_has_status_lines_from_the_start_to_the_end(aloha: Aloha, tmp_pa
     aloha("-c", "Quick", "-r", "0", f"--result-dir={tmp_path}", "--cmdenv-redirect-output=true")
     # Then its log shows its progress in the words of Cmdenv
     lines = only(tmp_path, ".out").read_text().splitlines()
-    assert re.fullmatch(
-        r"\*\* Event #0   t=0   Elapsed: \S+s \(0m 00s\)  0% completed  \(0% total\)", lines[0]
-    )
+    assert re.fullmatch(r"\*\* Event #0   t=0   Elapsed: \S+s \(0m 00s\)  0% completed  \(0% total\)", lines[0])
     assert re.fullmatch(r"     Speed:     ev/sec=\S+   simsec/sec=\S+   ev/simsec=\S+", lines[-4])
     assert re.fullmatch(
         r"\*\* Event #\d+   t=80000   Elapsed: \S+s \(\d+m \d\ds\)  100% completed  \(100% total\)",

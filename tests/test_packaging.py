@@ -113,9 +113,7 @@ def test_an_installed_labfleet_finds_its_files_where_it_lies(
 ) -> None:
     # When the installed program looks for its own files
     program = "import labfleet; labfleet.main()"
-    asked = (
-        f"import atexit, sys; atexit.register(lambda: print(sys.modules['runner.paths'].SOURCE)); {program}"
-    )
+    asked = f"import atexit, sys; atexit.register(lambda: print(sys.modules['runner.paths'].SOURCE)); {program}"
     printed = run(bin_folder / "python", "-c", asked, "--list", cwd=tmp_path)
     # Then that is the installed folder, not the checkout
     assert Path(printed.splitlines()[-1]) == site_packages / "labfleet"

@@ -65,9 +65,7 @@ def progressed(run: int, percent: float | None, sim_time: float = 5.0) -> model.
     return model.RunProgressed("c1", run, sim_time, percent, 5.2)
 
 
-def committed(
-    run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0
-) -> model.RunCommitted:
+def committed(run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0) -> model.RunCommitted:
     return model.RunCommitted(outcome(run, kind, error, seconds))
 
 
@@ -243,9 +241,7 @@ def test_the_estimate_is_never_below_what_the_slowest_run_needs() -> None:
 def test_a_campaign_that_has_ended_has_no_time_left_to_tell() -> None:
     # Given a campaign with measured runs
     # When it ends
-    progress = progress_after(
-        preparing(3), committed(0), committed(1), model.CampaignEnded("c1", cancelled=True)
-    )
+    progress = progress_after(preparing(3), committed(0), committed(1), model.CampaignEnded("c1", cancelled=True))
 
     # Then there is nothing to estimate
     assert progress.phase is report.Phase.ENDED
@@ -733,9 +729,7 @@ def test_the_summary_of_a_cancelled_campaign_says_so_first() -> None:
 
 def test_the_summary_passes_warnings_on() -> None:
     # Given a result with a warning
-    warned = model.Result(
-        "c", "aloha", "General", "/r", "/m", 0, (), {}, warnings=("runs 1 and 2 wrote x.log",)
-    )
+    warned = model.Result("c", "aloha", "General", "/r", "/m", 0, (), {}, warnings=("runs 1 and 2 wrote x.log",))
 
     # When it is summed up, Then the person is warned
     assert "warning: runs 1 and 2 wrote x.log" in report.summary(warned).splitlines()

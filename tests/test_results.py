@@ -1,0 +1,719 @@
+"""The result store: when a run counts as finished, and how its files come home."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner import results
+from runner.errors import LabFailed, LabfleetError
+from runner.model import Build, Campaign, File, Kind, Launch, Outcome, Prepared, Run, decode, encode
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths
+from runner.results import Collector
+
+Contents = Mapping[str, bytes]
+
+#: A file system that every Linux has, and that is not the one of the tests' files.
+SHARED_MEMORY = Path("/dev/shm")
+
+SCALARS: Contents = {
+    "results/Foo-#0.sca": b"version 3\nattr seedset 5\nscalar x y 1\n",
+    "results/Foo-#0.vec": bytes(1000),
+}
+LOG = b"** Event #1\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LabPaths:
+    """Return a head's result store with two campaigns."""
+    lab = LabPaths(tmp_path / "lab")
+    for name in ("one", "two"):
+        lab.campaign(name).root.mkdir(parents=True)
+    return lab
+
+
+def changed(run: int) -> int:
+    """Return when a run changed its files, to the nanosecond."""
+    return 1_600_000_000_123_456_789 + run
+
+
+def deliver(
+    store: LabPaths,
+    run: int,
+    attempt: int = 1,
+    files: Contents = SCALARS,
+    *,
+    campaign: str = "one",
+    kind: Kind = "done",
+    given: tuple[str, ...] = (),
+) -> Outcome:
+    """Put an attempt into the incoming folder as the uploader does, and return its outcome."""
+    incoming = AttemptPaths(store.campaign(campaign).incoming(run, attempt))
+    incoming.files.mkdir(parents=True)
+    for path, data in files.items():
+        incoming.file(path).parent.mkdir(parents=True, exist_ok=True)
+        incoming.file(path).write_bytes(data)
+        os.utime(incoming.file(path), ns=(changed(run), changed(run)))
+    incoming.log.write_bytes(LOG)
+    outcome = Outcome(
+        campaign=campaign,
+        run=run,
+        attempt=attempt,
+        kind=kind,
+        exit_status=0 if kind == "done" else 1,
+        host="red",
+        slot="slot1",
+        started=1000.0,
+        ended=1001.5,
+        error="" if kind == "done" else "no route",
+        files=tuple(File(path, len(data), changed(run), given=path in given) for path, data in files.items()),
+        log_size=len(LOG),
+    )
+    incoming.outcome.write_bytes(encode(outcome))
+    return results.sealed(incoming)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def assert_recorded_runs_are_complete(store: LabPaths) -> int:
+    """Check THE promise of the result store for every record that is there; return how many there are."""
+    found = 0
+    for record in store.home.glob("campaigns/*/records/[!.]*"):
+        outcome: Outcome = decode(record.read_bytes(), Outcome)
+        assert record == store.campaign(outcome.campaign).record(outcome.run)
+        found += 1
+        if outcome.kind == "lost":
+            continue
+        place = store.campaign(outcome.campaign).committed(outcome.run, outcome.attempt, outcome.kind == "done")
+        attempt = AttemptPaths(place)
+        assert attempt.log.stat().st_size == outcome.log_size
+        for file in outcome.files:
+            assert digest(attempt.file(file.path).read_bytes()) == file.sha256
+    return found
+
+
+# ---- what is sent ------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_attempt_has_checksums_and_its_seed_set(store: LabPaths) -> None:
+    # Given an attempt with a scalar file, when it is sealed
+    outcome = deliver(store, 0)
+    # Then each file has its checksum, the seed set is the one that the file records, and both are on the disk
+    assert [file.sha256 for file in outcome.files] == [digest(data) for data in SCALARS.values()]
+    assert outcome.seed_set == "5"
+    attempt = AttemptPaths(store.campaign("one").incoming(0, 1))
+    assert decode(attempt.outcome.read_bytes(), Outcome) == outcome
+
+
+def test_a_run_without_a_scalar_file_has_no_seed_set(store: LabPaths) -> None:
+    # Given a run that left no .sca, when it is sealed, then it has no seed set
+    assert deliver(store, 0, files={"x.txt": b"attr seedset 5\n"}).seed_set == ""
+
+
+# ---- the commit --------------------------------------------------------------------------------------------------
+
+
+def test_a_complete_delivery_becomes_the_run_s_result(store: LabPaths) -> None:
+    # Given complete deliveries of several campaigns, of good and failed runs, also without files
+    delivered = [
+        deliver(store, 0),
+        deliver(store, 1, kind="error"),
+        deliver(store, 2, files={}),
+        deliver(store, 0, campaign="two", files={"../x.sca": b"beside the project"}),
+    ]
+    # When they are committed, then all count
+    assert results.commit(store, delivered) == delivered
+    # And their files are complete, failed runs' apart, and there is a record of each
+    assert assert_recorded_runs_are_complete(store) == 4
+    assert (store.campaign("one").root / "failed" / "1.1").is_dir()
+    assert results.records(store.campaign("one")) == {outcome.run: outcome for outcome in delivered[:3]}
+    assert not list(store.home.glob("campaigns/*/incoming/*"))
+
+
+def spoil_file(attempt: AttemptPaths) -> None:
+    truncate(attempt.file("results/Foo-#0.vec"))
+
+
+def lengthen_file(attempt: AttemptPaths) -> None:
+    with attempt.file("results/Foo-#0.vec").open("ab") as file:
+        file.write(b"more")
+
+
+def lose_file(attempt: AttemptPaths) -> None:
+    attempt.file("results/Foo-#0.vec").unlink()
+
+
+def make_file_a_folder(attempt: AttemptPaths) -> None:
+    lose_file(attempt)
+    attempt.file("results/Foo-#0.vec").mkdir()
+
+
+def spoil_log(attempt: AttemptPaths) -> None:
+    truncate(attempt.log)
+
+
+def lose_log(attempt: AttemptPaths) -> None:
+    attempt.log.unlink()
+
+
+def lose_everything(attempt: AttemptPaths) -> None:
+    shutil.rmtree(attempt.root)
+
+
+@pytest.mark.parametrize(
+    "damage", [spoil_file, lengthen_file, lose_file, make_file_a_folder, spoil_log, lose_log, lose_everything]
+)
+def test_a_delivery_that_is_not_complete_is_no_result(store: LabPaths, damage: Callable[[AttemptPaths], None]) -> None:
+    # Given a delivery of which something is missing, between two that are complete
+    delivered = [deliver(store, run) for run in range(3)]
+    damage(AttemptPaths(store.campaign("one").incoming(1, 1)))
+    # When they are committed together
+    committed = results.commit(store, delivered)
+    # Then it does not count, has no record, and is thrown away; the others are not affected
+    assert committed == [delivered[0], delivered[2]]
+    assert sorted(results.records(store.campaign("one"))) == [0, 2]
+    assert assert_recorded_runs_are_complete(store) == 2
+    assert not store.campaign("one").incoming(1, 1).exists()
+    # And a later attempt at the run can become its result
+    again = deliver(store, 1, 2)
+    assert results.commit(store, [again]) == [again]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_first_commit_of_a_run_wins(store: LabPaths, together: bool) -> None:
+    # Given two complete attempts at the same run, one of them a zombie's
+    first, second = deliver(store, 0, 1), deliver(store, 0, 2, {"results/Foo-#0.sca": b"other"})
+    # When they are committed, in one batch or one after the other
+    batches = [[first, second]] if together else [[first], [second]]
+    committed = [outcome for batch in batches for outcome in results.commit(store, batch)]
+    # Then the first counts and the other's files are thrown away
+    assert committed == [first]
+    assert results.records(store.campaign("one")) == {0: first}
+    assert assert_recorded_runs_are_complete(store) == 1
+    assert not store.campaign("one").incoming(0, 2).exists()
+    assert not store.campaign("one").committed(0, 2, done=True).exists()
+
+
+def test_a_complete_attempt_counts_where_an_earlier_one_did_not_arrive_complete(store: LabPaths) -> None:
+    # Given two attempts at a run in one batch, the first of which is damaged
+    first, second = deliver(store, 0, 1), deliver(store, 0, 2)
+    spoil_file(AttemptPaths(store.campaign("one").incoming(0, 1)))
+    # When they are committed, then the second is the result
+    assert results.commit(store, [first, second]) == [second]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_delivery_that_is_announced_twice_counts_once(store: LabPaths, together: bool) -> None:
+    # Given a delivery whose event came twice (a connection to Redis broke while it was posted), and another run
+    twice, other = deliver(store, 0), deliver(store, 1)
+    # When it is committed, in one batch or again later
+    batches = [[twice, twice, other]] if together else [[twice, other], [twice]]
+    committed = [outcome for batch in batches for outcome in results.commit(store, batch)]
+    # Then both runs count once, and their files are there
+    assert committed == [twice, other]
+    assert assert_recorded_runs_are_complete(store) == 2
+
+
+def test_a_run_that_is_given_up_has_a_record_without_files(store: LabPaths) -> None:
+    # Given a run that was begun too often, when it is given up
+    lost = msgspec.structs.replace(deliver(store, 0), kind="lost", files=(), log_size=0)
+    results.give_up(store.campaign("one"), lost)
+    # Then that is its record, and a zombie's delivery does not change it
+    assert results.commit(store, [deliver(store, 0, 4)]) == []
+    assert results.records(store.campaign("one")) == {0: lost}
+
+
+def test_a_run_that_is_done_cannot_be_given_up(store: LabPaths) -> None:
+    # Given a run whose last attempt was committed while its slot died
+    done = deliver(store, 0, 3)
+    results.commit(store, [done])
+    # When the foreman hears of the slot first, and gives the run up
+    results.give_up(store.campaign("one"), msgspec.structs.replace(done, kind="lost", files=()))
+    # Then the first record stands
+    assert results.records(store.campaign("one")) == {0: done}
+
+
+def test_a_submitted_campaign_is_readable_by_its_owner_alone(store: LabPaths) -> None:
+    # Given a campaign with an environment, when it is accepted
+    place = store.campaign("three")
+    results.accept(place, campaign())
+    # Then it is on the disk, and others cannot get at it
+    assert decode(place.campaign.read_bytes(), Campaign) == campaign()
+    assert place.root.stat().st_mode & 0o077 == 0
+
+
+# ---- crashes -----------------------------------------------------------------------------------------------------
+
+
+class Crash(BaseException):
+    """The head's process dies right here."""
+
+
+class Disk:
+    """Watches every step that changes the disk, and lets the process die before one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_before: int = -1) -> None:
+        self.steps: list[tuple[str, str]] = []
+        self._dies_before = dies_before
+        for name in ("rename", "replace", "link", "fsync", "mkdir", "unlink", "utime"):
+            monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
+        monkeypatch.setattr(Path, "write_bytes", self._watched("write", Path.write_bytes))
+
+    def _watched(self, name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            what = arguments[-1] if name in {"rename", "replace", "link"} else arguments[0]
+            path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else str(what)
+            if len(self.steps) == self._dies_before:
+                raise Crash
+            self.steps.append((name, path))
+            if name == "fsync" and self._dies_before >= 0:
+                return None  # a process that dies leaves the disk's cache as it is; this saves the tests seconds
+            return step(*arguments, **options)
+
+        return watched
+
+    def index(self, name: str, path: Path) -> int:
+        """Return when a step was done; fails if it was not."""
+        return self.steps.index((name, str(path)))
+
+
+def batch(store: LabPaths) -> list[Outcome]:
+    return [deliver(store, 0), deliver(store, 1, kind="error"), deliver(store, 0, campaign="two")]
+
+
+def committed_until_a_crash(store: LabPaths, step: int) -> bool:
+    """Commit a batch and die before a step; return True if there was no such step any more."""
+    delivered = batch(store)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Disk(monkeypatch, dies_before=step)
+        try:
+            results.commit(store, delivered)
+        except Crash:
+            return False
+    return True
+
+
+def test_whenever_the_process_dies_there_is_no_record_without_complete_files(tmp_path: Path) -> None:
+    records_left = set()
+    for step in range(1000):
+        # Given a batch of deliveries of two campaigns
+        lab = LabPaths(tmp_path / str(step))
+        for name in ("one", "two"):
+            lab.campaign(name).root.mkdir(parents=True)
+        # When the process dies before this step of the commit, whichever it is
+        survived = committed_until_a_crash(lab, step)
+        # Then every record that is there is complete, and so are its files
+        records_left.add(assert_recorded_runs_are_complete(lab))
+        if survived:
+            break
+    # And all steps were tried: from one after which nothing is recorded to the one after which everything is
+    assert records_left == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_after_a_crash_the_runs_can_be_delivered_again(tmp_path: Path, number: int) -> None:
+    for step in range(1000):
+        # Given a process that died while it committed
+        lab = LabPaths(tmp_path / str(step))
+        for name in ("one", "two"):
+            lab.campaign(name).root.mkdir(parents=True)
+        survived = committed_until_a_crash(lab, step)
+        # When the runs are delivered again, as the same attempt or as the next
+        again = []
+        for name, run in (("one", 0), ("one", 1), ("two", 0)):
+            shutil.rmtree(lab.campaign(name).incoming(run, number), ignore_errors=True)
+            again.append(deliver(lab, run, number, campaign=name))
+        results.commit(lab, again)
+        # Then each has one record with complete files
+        assert assert_recorded_runs_are_complete(lab) == 3
+        if survived:
+            return
+    pytest.fail("the commit never comes to its end")
+
+
+def test_a_power_failure_finds_the_files_on_the_disk_before_the_record(
+    store: LabPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a batch of deliveries
+    delivered = batch(store)
+    disk = Disk(monkeypatch)
+    # When it is committed
+    results.commit(store, delivered)
+    for outcome in delivered:
+        paths = store.campaign(outcome.campaign)
+        incoming = AttemptPaths(paths.incoming(outcome.run, outcome.attempt))
+        place = paths.committed(outcome.run, outcome.attempt, outcome.kind == "done")
+        record = paths.record(outcome.run)
+        # Then each file is on the disk before the folder is renamed,
+        renamed = disk.index("rename", place)
+        for path in (incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files)):
+            assert disk.index("fsync", path) < renamed
+        # the folder's new name before the record appears, and the record's content before its name
+        recorded = disk.index("rename", record)
+        assert renamed < disk.index("fsync", place.parent) < recorded
+        assert disk.index("fsync", record.with_name(f".{record.name}.new")) < recorded
+        # and the record's name before anybody is told
+        assert recorded < disk.index("fsync", record.parent)
+
+
+# ---- the way home ------------------------------------------------------------------------------------------------
+
+
+class Home:
+    """A person's project, and the collector that brings results into it."""
+
+    def __init__(self, store: LabPaths, root: Path) -> None:
+        self.store, self.root = store, root
+        root.mkdir(parents=True)
+        self.paths = HomePaths(root / "results", "one")
+        self.collector = Collector(store.campaign("one"), self.paths, root)
+
+    def collect(self, run: int, files: Contents = SCALARS, kind: Kind = "done", given: tuple[str, ...] = ()) -> Outcome:
+        """Deliver, commit and collect a run."""
+        outcome = deliver(self.store, run, files=files, kind=kind, given=given)
+        assert results.commit(self.store, [outcome]) == [outcome]
+        self.collector.collect(outcome)
+        return outcome
+
+    def files(self) -> dict[str, bytes]:
+        """Return all files of the project, apart from logs."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and path.suffix != ".log"
+        }
+
+
+def has_room_elsewhere(folder: Path) -> bool:
+    return SHARED_MEMORY.is_dir() and SHARED_MEMORY.stat().st_dev != folder.stat().st_dev
+
+
+@pytest.fixture(params=["same file system", "another file system"])
+def home(request: pytest.FixtureRequest, store: LabPaths, tmp_path: Path) -> Iterator[Home]:
+    """Return a home on the store's file system, where files are renamed, and on another, where they are copied."""
+    if request.param == "same file system":
+        yield Home(store, tmp_path / "home" / "anna" / "project")
+    else:
+        yield from home_elsewhere(store)
+
+
+@pytest.fixture
+def home_on_another_disk(store: LabPaths) -> Iterator[Home]:
+    yield from home_elsewhere(store)
+
+
+def home_elsewhere(store: LabPaths) -> Iterator[Home]:
+    if not has_room_elsewhere(store.home):
+        pytest.skip(f"{SHARED_MEMORY} is no file system of its own")
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        yield Home(store, Path(folder) / "home" / "anna" / "project")
+
+
+def test_files_land_where_a_local_run_would_have_left_them(home: Home) -> None:
+    # Given a run that left files in results, elsewhere in the project, and beside it
+    files = {**SCALARS, "sims/x.txt": b"x", "../beside.txt": b"beside"}
+    # When it is collected
+    outcome = home.collect(0, files)
+    # Then each is at its path, with its modification time to the nanosecond, and the log is kept
+    assert home.files() == {name: data for name, data in files.items() if not name.startswith("..")}
+    assert (home.root.parent / "beside.txt").read_bytes() == b"beside"
+    for file in outcome.files:
+        assert (home.root / file.path).stat().st_mtime_ns == file.mtime_ns
+    assert home.paths.log(0).read_bytes() == LOG
+
+
+def test_the_way_home_is_told(home: Home, store: LabPaths) -> None:
+    # Given a run of which the project has a file itself
+    outcome = deliver(store, 0, files={"x.sca": b"x", "table.csv": b"new"}, given=("table.csv",))
+    results.commit(store, [outcome])
+    # When it is collected, then it is told where each file is now
+    assert home.collector.collect(outcome) == {
+        "x.sca": "x.sca",
+        "table.csv": "results/labfleet/one/same-name/run-0/table.csv",
+    }
+
+
+def test_files_of_earlier_campaigns_are_replaced_and_others_left_alone(home: Home) -> None:
+    # Given a results folder with a file of the same name and others
+    (home.root / "results").mkdir()
+    (home.root / "results/Foo-#0.sca").write_bytes(b"old")
+    (home.root / "results/Foo-#1.sca").write_bytes(b"another run's")
+    (home.root / "results/notes.txt").write_bytes(b"the person's")
+    # When a run is collected
+    home.collect(0)
+    # Then its files are there, the others as they were, and nothing else
+    assert home.files() == {
+        **SCALARS,
+        "results/Foo-#1.sca": b"another run's",
+        "results/notes.txt": b"the person's",
+    }
+
+
+def test_a_file_that_does_not_arrive_as_it_was_sent_leaves_the_old_one(
+    home_on_another_disk: Home, store: LabPaths
+) -> None:
+    # Given a result at home, and a newer one of which bytes changed on the way
+    home = home_on_another_disk
+    home.collect(0)
+    newer = deliver(store, 1, files={"results/Foo-#0.sca": b"newer", "results/z.sca": b"z"})
+    results.commit(store, [newer])
+    AttemptPaths(store.campaign("one").committed(1, 1, done=True)).file("results/Foo-#0.sca").write_bytes(b"never")
+    # When it is collected by the next campaign's client, then that is said
+    collector = Collector(store.campaign("one"), home.paths, home.root)
+    with pytest.raises(LabFailed, match="did not arrive as it was sent"):
+        collector.collect(newer)
+    # And the old file is complete, with nothing half beside it
+    assert home.files() == dict(SCALARS)
+
+
+def test_whenever_the_client_dies_each_file_is_the_old_or_the_new_one(home: Home, store: LabPaths) -> None:
+    for step in range(100):
+        # Given a results folder from an earlier campaign, and new results
+        for name in SCALARS:
+            (home.root / name).parent.mkdir(exist_ok=True)
+            (home.root / name).write_bytes(b"old")
+        outcome = deliver(store, step)
+        results.commit(store, [outcome])
+        # When the client dies before this step of the way home, whichever it is
+        survived = True
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            Disk(monkeypatch, dies_before=step)
+            try:
+                Collector(store.campaign("one"), home.paths, home.root).collect(outcome)
+            except Crash:
+                survived = False
+        stored = AttemptPaths(store.campaign("one").committed(step, 1, done=True))
+        for file in outcome.files:
+            # Then under each name there is the old file or the new one, complete with its modification time,
+            found = home.root / file.path
+            assert found.read_bytes() in (b"old", SCALARS[file.path])
+            assert found.read_bytes() == b"old" or found.stat().st_mtime_ns == file.mtime_ns
+            # and nothing is lost: what is not at home is in the store
+            assert found.read_bytes() != b"old" or stored.file(file.path).read_bytes() == SCALARS[file.path]
+        if survived:
+            return
+    pytest.fail("the collection never comes to its end")
+
+
+@pytest.mark.parametrize("kind", ["error", "crash", "cancelled"])
+def test_files_of_a_failed_run_never_pass_for_results(home: Home, kind: Kind) -> None:
+    # Given a result of an earlier campaign, and a run that failed and left files that look complete
+    (home.root / "results").mkdir()
+    (home.root / "results/Foo-#0.sca").write_bytes(b"good")
+    # When it is collected
+    home.collect(0, kind=kind)
+    # Then its files are apart, and called what they are; the good one is as it was
+    failed = f"results/labfleet/one/failed/run-0-{kind}/results"
+    assert home.files() == {
+        "results/Foo-#0.sca": b"good",
+        f"{failed}/Foo-#0.sca.partial": SCALARS["results/Foo-#0.sca"],
+        f"{failed}/Foo-#0.vec.partial": SCALARS["results/Foo-#0.vec"],
+    }
+    assert home.paths.log(0).exists()
+
+
+def test_a_lost_run_brings_nothing(home: Home, store: LabPaths) -> None:
+    # Given a run that was given up, when it is collected, then there is nothing to bring, and no error
+    lost = msgspec.structs.replace(deliver(store, 0), kind="lost", files=(), log_size=0)
+    results.give_up(store.campaign("one"), lost)
+    assert home.collector.collect(lost) == {}
+    assert home.files() == {}
+
+
+def test_two_runs_that_write_the_same_path_are_both_kept_with_a_warning(home: Home) -> None:
+    # Given three runs that all write log.txt
+    for run in range(3):
+        home.collect(run, {"log.txt": f"of run {run}".encode(), f"results/Foo-#{run}.sca": b"own"})
+    # Then each one's is kept under its run, the first one's also where it belongs
+    kept = {name: data for name, data in home.files().items() if name.endswith("log.txt")}
+    apart = "results/labfleet/one/same-name"
+    assert kept == {
+        "log.txt": b"of run 0",
+        f"{apart}/run-0/log.txt": b"of run 0",
+        f"{apart}/run-1/log.txt": b"of run 1",
+        f"{apart}/run-2/log.txt": b"of run 2",
+    }
+    # And the person is told, once per pair
+    assert [warning for warning in home.collector.warnings if "log.txt" in warning] == [
+        "runs 0 and 1 both wrote log.txt: each one's is kept under its run",
+        "runs 0 and 2 both wrote log.txt: each one's is kept under its run",
+    ]
+
+
+def test_a_file_of_the_project_that_a_run_changed_is_kept_apart(home: Home) -> None:
+    # Given a project with a file, and a run that changed its own copy of it
+    (home.root / "table.csv").write_bytes(b"the person's")
+    # When the run is collected
+    home.collect(3, {"table.csv": b"the run's"}, given=("table.csv",))
+    # Then the person's file is as it was, the run's is kept apart, and the person is told
+    assert home.files() == {
+        "table.csv": b"the person's",
+        "results/labfleet/one/same-name/run-3/table.csv": b"the run's",
+    }
+    (warning,) = home.collector.warnings
+    assert "run 3" in warning
+    assert "table.csv" in warning
+
+
+def test_warnings_do_not_flood(home: Home) -> None:
+    # Given 25 runs that all write the same path, when they are collected, then 20 warnings are enough
+    for run in range(25):
+        home.collect(run, {"log.txt": b"x"})
+    assert len(home.collector.warnings) == 20
+
+
+@pytest.mark.parametrize("kind", ["done", "error"])
+@pytest.mark.parametrize("name", ["x" * 255, "x" * 251 + ".sca", "ü" * 127], ids=["255", "251.sca", "254 bytes"])
+def test_a_name_may_be_as_long_as_the_disk_allows(home: Home, name: str, kind: Kind) -> None:
+    # Given a run that left a file whose name has as many bytes as a name can have
+    # When it is collected, then its content is at home
+    home.collect(0, {name: b"content"}, kind=kind)
+    assert b"content" in home.files().values()
+
+
+@pytest.mark.parametrize("path", ["/{tmp}/elsewhere", "../../elsewhere", "x/../../../elsewhere"])
+def test_a_worker_cannot_write_elsewhere_in_the_person_s_home(
+    home: Home, store: LabPaths, tmp_path: Path, path: str
+) -> None:
+    # Given an outcome with a path that no private directory could have led to
+    path = path.format(tmp=str(tmp_path).lstrip("/"))
+    honest = deliver(store, 0, files={})
+    results.commit(store, [honest])
+    stored = AttemptPaths(store.campaign("one").committed(0, 1, done=True))
+    stored.file(path).parent.mkdir(parents=True, exist_ok=True)
+    stored.file(path).write_bytes(b"bad")
+    outcome = msgspec.structs.replace(honest, files=(File(path, 3, 1, digest(b"bad")),))
+    # When it is collected, then it is refused
+    with pytest.raises((LabfleetError, ValueError)):
+        home.collector.collect(outcome)
+
+
+# ---- results folder and manifest ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "folder"),
+    [
+        ([["sims/results/x.sca", "sims/results/x.vec"]], "sims/results"),
+        ([["sims/results/a/x.sca"], ["sims/results/b/x.sca"]], "sims/results"),
+        ([["sims/data/x.vec", "sims/table.csv"]], "sims/data"),
+        ([["x.sca"]], "."),
+        ([["sims/table.csv"]], "sims/results"),
+        ([[]], "sims/results"),
+    ],
+)
+def test_the_results_folder_is_where_the_result_files_are(tmp_path: Path, files: list[list[str]], folder: str) -> None:
+    # Given the files that runs left, when asked for the results folder
+    outcomes = [
+        Outcome("one", 0, 1, "done", 0, "red", "slot1", 0.0, 1.0, files=tuple(File(name, 1, 1) for name in names))
+        for names in files
+    ]
+    # Then it is the folder of the .sca and .vec files, or else OMNeT++'s default
+    found = results.results_folder(tmp_path / "sims", tmp_path, outcomes)
+    assert found == tmp_path / folder
+
+
+def campaign() -> Campaign:
+    return Campaign(
+        id="one",
+        protocol=1,
+        project="aloha-1f3a9c04",
+        name="aloha",
+        commit="c0ffee",
+        tree="7ree",
+        sources="50ce5",
+        directory="sims",
+        config="Foo",
+        run_filter="$n>1",
+        mode="debug",
+        build=Build(commands=(("make", "MODE=debug"),)),
+        launch=Launch(),
+        environment={"SOMETHING": "of the person's"},
+        submitted=1_700_000_000.5,
+        user="anna",
+    )
+
+
+PREPARED = Prepared(
+    key="k3y",
+    built=True,
+    program=("./aloha_dbg",),
+    toolchain="g++ 12.2.0",
+    runs=tuple(Run(number, {"n": str(number), "repetition": "0"}) for number in range(3)),
+)
+
+
+def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
+    # Given a campaign of three runs: one done, one failed, one that was not begun before the campaign was cancelled
+    done = home.collect(0)
+    failed = home.collect(1, kind="error")
+    places = {0: {name: name for name in SCALARS}}
+    # When its manifest is made
+    text = results.manifest(campaign(), PREPARED, {0: done, 1: failed}, places, ["careful"])
+    # Then it says what was run, from which sources, how it was built,
+    found = json.loads(text)
+    assert {
+        key: found[key] for key in ("campaign", "project", "config", "run_filter", "mode", "user", "submitted")
+    } == {
+        "campaign": "one",
+        "project": "aloha",
+        "config": "Foo",
+        "run_filter": "$n>1",
+        "mode": "debug",
+        "user": "anna",
+        "submitted": 1_700_000_000.5,
+    }
+    assert found["snapshot"] == {"commit": "c0ffee", "tree": "7ree"}
+    assert found["build"] == {"key": "k3y", "commands": [["make", "MODE=debug"]], "toolchain": "g++ 12.2.0"}
+    assert found["program"] == ["./aloha_dbg"]
+    assert found["working_directory"] == "sims"
+    assert found["warnings"] == ["careful"]
+    # what became of each run and where,
+    assert [(run["run"], run["kind"]) for run in found["runs"]] == [(0, "done"), (1, "error"), (2, "not run")]
+    assert [run["variables"]["n"] for run in found["runs"]] == ["0", "1", "2"]
+    first, second, _ = found["runs"]
+    assert (first["host"], first["slot"], first["attempt"], first["seed_set"]) == ("red", "slot1", 1, "5")
+    assert (first["started"], first["ended"]) == (1000.0, 1001.5)
+    assert (second["exit_status"], second["error"]) == (1, "no route")
+    # and each file with its checksum
+    assert first["files"] == [
+        {"path": name, "size": len(data), "sha256": digest(data)} for name, data in SCALARS.items()
+    ]
+    # And the person's environment is in none of it
+    assert "SOMETHING" not in text
+
+
+def test_the_latest_manifest_lies_beside_the_results(tmp_path: Path) -> None:
+    # Given two campaigns, one after the other, when their manifests are written
+    for name in ("first", "second"):
+        results.write_manifest(HomePaths(tmp_path / "results", name), f'"{name}"')
+    # Then both are kept, and beside the results is the latest, also if the whole folder moves
+    moved = tmp_path / "results"
+    moved.rename(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere/campaign.json").read_text() == '"second"'
+    assert HomePaths(tmp_path / "elsewhere", "first").manifest.read_text() == '"first"'
+
+
+def test_records_that_are_half_written_are_no_records(store: LabPaths) -> None:
+    # Given a record, and the half of another that a crash left
+    paths: CampaignPaths = store.campaign("one")
+    outcome = deliver(store, 0)
+    results.commit(store, [outcome])
+    (paths.records / ".1.json.new").write_bytes(b'{"camp')
+    # When the records are read, together or one by one, then there is the complete one
+    assert results.records(paths) == {0: outcome}
+    assert results.record(paths, 0) == outcome
+    assert results.record(paths, 1) is None
