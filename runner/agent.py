@@ -17,7 +17,8 @@ import zmq
 
 from runner import repository, results, shell
 from runner.job_queue import WorkerEnd
-from runner.model import Campaign, HostUp, RunDelivered, SlotDied
+from runner.messages import HostUp, RunDelivered, SlotDied
+from runner.model import Campaign
 from runner.paths import AttemptPaths, LabPaths
 
 log = logging.getLogger(__name__)

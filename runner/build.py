@@ -21,17 +21,8 @@ from runner import agent, omnetpp, program, repository, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.job_queue import WorkerEnd
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
-from runner.model import (
-    BuildStarted,
-    Campaign,
-    CampaignPrepared,
-    CampaignRefused,
-    Prepared,
-    Run,
-    Value,
-    decode,
-    encode,
-)
+from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused
+from runner.model import Campaign, Prepared, Run, Value, decode, encode
 from runner.paths import LabPaths
 from runner.private_directory import PrivateDirectory
 from runner.toolchain import Toolchains

@@ -15,25 +15,20 @@ from runner import config, lab, local_lab, log_stream, results, snapshot
 from runner.errors import LabFailed, from_code
 from runner.homecoming import Home
 from runner.lab import ForemanClient, Lab
-from runner.model import (
-    PROTOCOL,
+from runner.messages import (
     AnyAnswer,
     AnyEvent,
     AskStatus,
-    Campaign,
     CampaignEnded,
     CampaignPrepared,
     CampaignRefused,
     Cancel,
-    Outcome,
-    Prepared,
-    Result,
     RunCommitted,
     RunStarted,
     Status,
     Submit,
-    encode,
 )
+from runner.model import PROTOCOL, Campaign, Outcome, Prepared, Result, encode
 from runner.paths import AttemptPaths, HomePaths
 from runner.report import View
 

@@ -15,17 +15,14 @@ import zmq
 
 from runner import results, scheduling
 from runner.job_queue import JobQueue
-from runner.model import (
-    PROTOCOL,
+from runner.messages import (
     Accepted,
     Answer,
     AnyEvent,
     AnyRequest,
     AskStatus,
-    Attempt,
-    BuildStarted,
-    Campaign,
     CampaignEnded,
+    CampaignEvent,
     CampaignPrepared,
     CampaignRefused,
     CampaignStatus,
@@ -35,35 +32,19 @@ from runner.model import (
     DeliveryFailed,
     Event,
     HostUp,
-    Outcome,
     Refused,
     RunCommitted,
     RunDelivered,
-    RunProgressed,
-    RunStarted,
     Shutdown,
     SlotDied,
     Status,
     Submit,
-    decode,
-    encode,
 )
+from runner.model import PROTOCOL, Attempt, Campaign, Outcome, decode, encode
 from runner.paths import LabPaths
 from runner.scheduling import CampaignState
 
 log = logging.getLogger(__name__)
-
-CampaignEvent = (
-    BuildStarted
-    | CampaignPrepared
-    | CampaignRefused
-    | RunStarted
-    | RunProgressed
-    | ChunkStarted
-    | ChunkEnded
-    | DeliveryFailed
-    | CampaignEnded
-)
 
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}")
 #: Deliveries that are committed together.

@@ -17,7 +17,8 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from runner.model import AnyEvent, Campaign, Chunk, Event, Prepared, decode, encode
+from runner.messages import AnyEvent, Event
+from runner.model import Campaign, Chunk, Prepared, decode, encode
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from typing import Any
 import zmq
 
 from runner.errors import LabFailed
-from runner.model import AnyAnswer, AnyRequest, AskStatus, Refused, Status, decode, encode
+from runner.messages import AnyAnswer, AnyRequest, AskStatus, Refused, Status
+from runner.model import decode, encode
 from runner.paths import LabPaths
 
 #: Seconds that the foreman gets to answer.

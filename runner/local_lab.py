@@ -21,7 +21,8 @@ import zmq
 from runner import services, shell
 from runner.errors import LabFailed
 from runner.lab import PATIENCE, ForemanClient, Lab
-from runner.model import CampaignStatus, Shutdown, Value, decode, encode
+from runner.messages import CampaignStatus, Shutdown
+from runner.model import Value, decode, encode
 from runner.paths import SOURCE, LabPaths, home
 
 

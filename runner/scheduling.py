@@ -9,15 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from runner import omnetpp
-from runner.model import (
-    Attempt,
-    Campaign,
-    Chunk,
-    ChunkEnded,
-    Outcome,
-    Prepared,
-    Run,
-)
+from runner.messages import ChunkEnded
+from runner.model import Attempt, Campaign, Chunk, Outcome, Prepared, Run
 
 #: Seconds of work that a chunk should hold, once it is known how long a run takes.
 CHUNK_SECONDS = 2.0

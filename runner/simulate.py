@@ -17,23 +17,8 @@ from runner import agent, omnetpp, shell
 from runner.console import RunLog, Tail
 from runner.job_queue import WorkerEnd
 from runner.log_stream import GrowingLog, Sender, run_stream
-from runner.model import (
-    Attempt,
-    Campaign,
-    Chunk,
-    ChunkEnded,
-    ChunkStarted,
-    Command,
-    File,
-    Kind,
-    Outcome,
-    Prepared,
-    Run,
-    RunProgressed,
-    RunStarted,
-    decode,
-    encode,
-)
+from runner.messages import ChunkEnded, ChunkStarted, RunProgressed, RunStarted
+from runner.model import Attempt, Campaign, Chunk, Command, File, Kind, Outcome, Prepared, Run, decode, encode
 from runner.paths import AttemptPaths, LabPaths
 from runner.private_directory import PrivateDirectory
 

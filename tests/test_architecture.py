@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         "support: one outside thing each",
         {"results", "job_queue", "log_stream", "lab", "repository", "private_directory", "project_file", "omnetpp"},
     ),
+    ("what the parts say to each other", {"messages"}),
     ("values, names, errors, processes", {"model", "paths", "errors", "shell"}),
 )
 

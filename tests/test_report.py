@@ -12,7 +12,7 @@ import pytest
 from pyte.modes import LNM
 from rich.console import Console
 
-from runner import model, report
+from runner import messages, model, report
 from runner.errors import ExitCode
 from runner.report.live import BATCH, LiveView
 from runner.report.views import PlainView, QuietView
@@ -53,23 +53,23 @@ def result(*outcomes: model.Outcome, total: int, cancelled: bool = False) -> mod
     )
 
 
-def preparing(count: int) -> model.CampaignPrepared:
-    return model.CampaignPrepared("c1", prepared(count))
+def preparing(count: int) -> messages.CampaignPrepared:
+    return messages.CampaignPrepared("c1", prepared(count))
 
 
-def started(run: int, slot: str = "1", host: str = "lab1") -> model.RunStarted:
-    return model.RunStarted("c1", run, 1, host, slot, 0.0)
+def started(run: int, slot: str = "1", host: str = "lab1") -> messages.RunStarted:
+    return messages.RunStarted("c1", run, 1, host, slot, 0.0)
 
 
-def progressed(run: int, percent: float | None, sim_time: float = 5.0) -> model.RunProgressed:
-    return model.RunProgressed("c1", run, sim_time, percent, 5.2)
+def progressed(run: int, percent: float | None, sim_time: float = 5.0) -> messages.RunProgressed:
+    return messages.RunProgressed("c1", run, sim_time, percent, 5.2)
 
 
-def committed(run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0) -> model.RunCommitted:
-    return model.RunCommitted(outcome(run, kind, error, seconds))
+def committed(run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0) -> messages.RunCommitted:
+    return messages.RunCommitted(outcome(run, kind, error, seconds))
 
 
-def progress_after(*events: model.AnyEvent, now: float = 0.0) -> report.Progress:
+def progress_after(*events: messages.AnyEvent, now: float = 0.0) -> report.Progress:
     progress = report.Progress("aloha", "General", since=0.0)
     for event in events:
         progress = progress.after(event, now)
@@ -187,7 +187,7 @@ def test_news_of_a_run_that_no_slot_has_change_nothing() -> None:
     progress = progress_after(preparing(6), started(3), committed(3))
 
     # When its last words arrive late, and a machine joins the lab
-    later = progress.after(progressed(3, 99.0), 1.0).after(model.HostUp("lab9", 4), 1.0)
+    later = progress.after(progressed(3, 99.0), 1.0).after(messages.HostUp("lab9", 4), 1.0)
 
     # Then nothing changes
     assert later == progress
@@ -241,7 +241,7 @@ def test_the_estimate_is_never_below_what_the_slowest_run_needs() -> None:
 def test_a_campaign_that_has_ended_has_no_time_left_to_tell() -> None:
     # Given a campaign with measured runs
     # When it ends
-    progress = progress_after(preparing(3), committed(0), committed(1), model.CampaignEnded("c1", cancelled=True))
+    progress = progress_after(preparing(3), committed(0), committed(1), messages.CampaignEnded("c1", cancelled=True))
 
     # Then there is nothing to estimate
     assert progress.phase is report.Phase.ENDED
@@ -311,7 +311,7 @@ def test_rich_is_not_imported_without_a_live_view() -> None:
 def test_the_plain_view_has_a_line_for_each_run_that_is_over(plain: Plain) -> None:
     # Given a campaign of 24 runs that had to be built
     plain.view.note("snapshot 3f2a91c0, 2 files changed")
-    plain.view.event(model.BuildStarted("c1"))
+    plain.view.event(messages.BuildStarted("c1"))
     plain.now = 12.0
     plain.view.event(preparing(24))
 
@@ -359,7 +359,7 @@ def test_the_quiet_view_tells_of_failed_runs_alone() -> None:
     view.note("snapshot")
     view.log("General #1", "hello")
     for event in (
-        model.BuildStarted("c1"),
+        messages.BuildStarted("c1"),
         preparing(3),
         committed(0),
         committed(1, "error", "no such gate"),
@@ -417,7 +417,7 @@ def test_nothing_that_a_simulation_prints_reaches_the_terminal_as_a_command(plai
 def test_names_and_errors_are_made_harmless_too(plain: Plain) -> None:
     # Given a campaign whose iteration variables and errors contain escapes and line ends
     run = model.Run(0, {"host\x1b[1m": "a\nb"})
-    plain.view.event(model.CampaignPrepared("c1", model.Prepared("k", False, (), "", (run,))))
+    plain.view.event(messages.CampaignPrepared("c1", model.Prepared("k", False, (), "", (run,))))
 
     # When its run fails
     plain.view.event(committed(0, "error", "first\n  second\x1b]0;title\x07"))
@@ -502,7 +502,7 @@ def test_the_live_view_is_drawn_over_itself(terminal: Terminal) -> None:
 
 def test_the_live_view_shows_how_long_it_has_been_building(terminal: Terminal) -> None:
     # Given a build that started a minute ago
-    terminal.view.event(model.BuildStarted("c1"))
+    terminal.view.event(messages.BuildStarted("c1"))
     terminal.now = 65.0
 
     # When the view is drawn, Then it says so

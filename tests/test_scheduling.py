@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner import scheduling
-from runner.model import Attempt, Build, Campaign, Chunk, ChunkEnded, File, Kind, Launch, Outcome, Prepared, Run
+from runner.messages import ChunkEnded
+from runner.model import Attempt, Build, Campaign, Chunk, File, Kind, Launch, Outcome, Prepared, Run
 from runner.scheduling import CampaignState, Feed
 
 ONE_HOST = {"red": 2}

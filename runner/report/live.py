@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from runner import model
+from runner import messages, model
 from runner.report.progress import Clock, LogPath, Phase, Progress, Running, Slot
 from runner.report.text import (
     duration,
@@ -76,14 +76,14 @@ class LiveView:
         """Show the text as a line above the picture."""
         self._above(one_line(text) + "\n")
 
-    def event(self, event: model.AnyEvent) -> None:
+    def event(self, event: messages.AnyEvent) -> None:
         """Take notice; show the list of runs and the first failures as lines above the picture."""
         now = self._clock()
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
-            case model.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared):
                 self.note(prepared_line(before, prepared, now))
-            case model.RunCommitted(outcome=outcome) if has_failed(outcome):
+            case messages.RunCommitted(outcome=outcome) if has_failed(outcome):
                 self._failure(outcome)
 
     def log(self, run: str, text: str) -> None:

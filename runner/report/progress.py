@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from runner import model
+from runner import messages, model
 
 #: Tells where the full log of a run will be at the client, if that is known.
 LogPath = Callable[[int], Path | None]
@@ -114,22 +114,22 @@ class Progress:
         together = (sum(left) + self.waiting * usual) / max(1, len(self.slots))
         return max(together, *left, 0.0)
 
-    def after(self, event: model.AnyEvent, now: float) -> "Progress":
+    def after(self, event: messages.AnyEvent, now: float) -> "Progress":
         """Return where the campaign stands after an event of it."""
         new = self
         match event:
-            case model.BuildStarted():
+            case messages.BuildStarted():
                 new = replace(self, phase=Phase.BUILDING, since=now)
-            case model.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared):
                 runs = {run.number: run for run in prepared.runs}
                 new = replace(self, phase=Phase.RUNNING, since=now, runs=runs)
-            case model.RunStarted(run=run, host=host, slot=slot):
+            case messages.RunStarted(run=run, host=host, slot=slot):
                 new = replace(self, slots={**self._slots_without(run), (host, slot): Running(run, now, now)})
-            case model.RunProgressed():
+            case messages.RunProgressed():
                 new = replace(self, slots={slot: _heard(at, event, now) for slot, at in self.slots.items()})
-            case model.RunCommitted(outcome=outcome):
+            case messages.RunCommitted(outcome=outcome):
                 new = self._without(outcome)
-            case model.CampaignEnded() | model.CampaignRefused():
+            case messages.CampaignEnded() | messages.CampaignRefused():
                 new = replace(self, phase=Phase.ENDED, since=now)
         return new
 
@@ -149,7 +149,7 @@ class Progress:
         return {slot: None if at is not None and at.run == run else at for slot, at in self.slots.items()}
 
 
-def _heard(at: Running | None, event: model.RunProgressed, now: float) -> Running | None:
+def _heard(at: Running | None, event: messages.RunProgressed, now: float) -> Running | None:
     if at is None or at.run != event.run:
         return at
     return replace(at, reported=now, sim_time=event.sim_time, percent=event.percent, speed=event.speed)

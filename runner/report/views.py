@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Protocol, TextIO
 
-from runner import model
+from runner import messages
 from runner.report.progress import Clock, LogPath, Progress
 from runner.report.text import has_failed, log_lines, one_line, over_line, prepared_line, write
 
@@ -24,7 +24,7 @@ class View(Protocol):
     def note(self, text: str) -> None:
         """Tell something that no event says, e.g. ``snapshot 3f2a91c0, 2 files changed``."""
 
-    def event(self, event: model.AnyEvent) -> None:
+    def event(self, event: messages.AnyEvent) -> None:
         """Take notice of something that the lab says about this campaign."""
 
     def log(self, run: str, text: str) -> None:
@@ -48,10 +48,10 @@ class QuietView:
     def note(self, text: str) -> None:
         """Say nothing."""
 
-    def event(self, event: model.AnyEvent) -> None:
+    def event(self, event: messages.AnyEvent) -> None:
         """Write a line if the event is the failure of a run."""
         self._progress = self._progress.after(event, time.monotonic())
-        if isinstance(event, model.RunCommitted) and has_failed(event.outcome):
+        if isinstance(event, messages.RunCommitted) and has_failed(event.outcome):
             log = self._log_path(event.outcome.run) if self._log_path else None
             write(self._stderr, over_line(self._progress, event.outcome, log) + "\n")
 
@@ -93,16 +93,16 @@ class PlainView:
             self._console.flush()  # so that both streams are in order where they end in the same file
         write(self._stderr, one_line(text) + "\n")
 
-    def event(self, event: model.AnyEvent) -> None:
+    def event(self, event: messages.AnyEvent) -> None:
         """Write a line about the build, the list of runs, or a run that is over."""
         now = self._clock()
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
-            case model.BuildStarted():
+            case messages.BuildStarted():
                 self.note(f"{before.config}: building {before.campaign}")
-            case model.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared):
                 self.note(prepared_line(before, prepared, now))
-            case model.RunCommitted(outcome=outcome):
+            case messages.RunCommitted(outcome=outcome):
                 log = self._log_path(outcome.run) if self._log_path else None
                 self.note(over_line(self._progress, outcome, log))
 

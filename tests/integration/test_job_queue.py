@@ -15,7 +15,8 @@ from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
 from runner.job_queue import BUILD_QUEUE, EVENTS, JobQueue, WorkerEnd, connect, host_queue
-from runner.model import AnyEvent, Attempt, Build, Campaign, Chunk, HostUp, Launch, Prepared, Run, SlotDied, decode
+from runner.messages import AnyEvent, HostUp, SlotDied
+from runner.model import Attempt, Build, Campaign, Chunk, Launch, Prepared, Run, decode
 from tests.conftest import eventually, needs, running_redis
 
 pytestmark = pytest.mark.timeout(60)  # a reader that misses an event waits for ever

@@ -1,0 +1,206 @@
+"""What the parts of a lab say to each other: events, and the requests and answers of clients.
+
+Each knows its own kind in JSON (its tag), so what is no message of a union is refused when it is decoded.
+"""
+
+from runner.model import Attempt, Campaign, Outcome, Prepared, Value
+
+# ---- what happened: workers tell the foreman, the foreman tells the campaign's followers ----
+
+
+class Event(Value, frozen=True, tag=True):
+    """Something that happened; carried by the event stream in Redis or by the foreman's socket."""
+
+
+class HostUp(Event, frozen=True):
+    """An agent serves its host's queue with so many slots."""
+
+    host: str
+    slots: int
+
+
+class BuildStarted(Event, frozen=True):
+    """The build job found no product for the campaign's key and builds it."""
+
+    campaign: str
+
+
+class CampaignPrepared(Event, frozen=True):
+    """Product and list of runs are there."""
+
+    campaign: str
+    prepared: Prepared
+
+
+class CampaignRefused(Event, frozen=True):
+    """The campaign cannot be run: build failed, unknown configuration, …"""
+
+    campaign: str
+    exit_code: int
+    message: str
+    hint: str
+
+
+class RunStarted(Event, frozen=True):
+    """A slot's process began with this run."""
+
+    campaign: str
+    run: int
+    attempt: int
+    host: str
+    slot: str
+    time: float
+
+
+class RunProgressed(Event, frozen=True):
+    """What the simulation said of itself last."""
+
+    campaign: str
+    run: int
+    #: Simulation time in seconds.
+    sim_time: float
+    #: Between 0 and 100; None without a sim-time-limit.
+    percent: float | None
+    #: Simulated seconds per second; None until measured.
+    speed: float | None
+
+
+class ChunkStarted(Event, frozen=True):
+    """A slot has begun a chunk."""
+
+    campaign: str
+    chunk: str
+    host: str
+    slot: str
+
+
+class ChunkEnded(Event, frozen=True):
+    """A slot is through with a chunk; its outcomes come separately, when they are delivered."""
+
+    campaign: str
+    chunk: str
+    host: str
+    #: Attempts that came to no outcome, and the slot's own trouble that was the reason.
+    unfinished: tuple[Attempt, ...] = ()
+    error: str = ""
+
+
+class SlotDied(Event, frozen=True):
+    """An agent found one of its slots dead; what the slot had begun has to be done elsewhere."""
+
+    host: str
+    slot: str
+
+
+class RunDelivered(Event, frozen=True):
+    """The uploader has put an attempt's files into the result store's incoming folder."""
+
+    outcome: Outcome
+
+
+class DeliveryFailed(Event, frozen=True):
+    """An attempt did not arrive complete; its run has to be begun again."""
+
+    campaign: str
+    attempt: Attempt
+
+
+class RunCommitted(Event, frozen=True):
+    """The result store holds this run's record; the files may be fetched."""
+
+    outcome: Outcome
+
+
+class CampaignEnded(Event, frozen=True):
+    """Nothing more will come from this campaign."""
+
+    campaign: str
+    cancelled: bool
+
+
+#: What happens to one campaign.
+CampaignEvent = (
+    BuildStarted
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | DeliveryFailed
+    | CampaignEnded
+)
+
+AnyEvent = CampaignEvent | HostUp | SlotDied | RunDelivered | RunCommitted
+
+
+# ---- what a client asks of the foreman ---------------------------------------------------------------------------
+
+
+class Request(Value, frozen=True, tag=True):
+    """A question or an order to the foreman."""
+
+
+class Submit(Request, frozen=True):
+    """Take on a campaign and tell the sender everything that happens to it."""
+
+    campaign: Campaign
+
+
+class Cancel(Request, frozen=True):
+    """Start no more runs of a campaign and end those that run."""
+
+    campaign: str
+
+
+class AskStatus(Request, frozen=True):
+    """Answer with :class:`Status`."""
+
+
+class Shutdown(Request, frozen=True):
+    """End the lab's services; refused while campaigns run, unless forced."""
+
+    force: bool = False
+
+
+AnyRequest = Submit | Cancel | AskStatus | Shutdown
+
+
+class Answer(Value, frozen=True, tag=True):
+    """The foreman's reply to a request."""
+
+
+class Accepted(Answer, frozen=True):
+    """It will be done."""
+
+
+class Refused(Answer, frozen=True):
+    """It will not be done, and why."""
+
+    message: str
+    hint: str = ""
+
+
+class CampaignStatus(Value, frozen=True):
+    """Where one campaign stands."""
+
+    id: str
+    name: str
+    config: str
+    user: str
+    phase: str
+    total: int
+    done: int
+    failed: int
+    running: int
+
+
+class Status(Answer, frozen=True):
+    """What the lab does just now."""
+
+    protocol: int
+    hosts: dict[str, int]
+    campaigns: tuple[CampaignStatus, ...]
+
+
+AnyAnswer = Accepted | Refused | Status
