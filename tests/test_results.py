@@ -294,9 +294,8 @@ def batch(store: LabPaths) -> list[Outcome]:
     return [deliver(store, 0), deliver(store, 1, kind="error"), deliver(store, 0, campaign="two")]
 
 
-def committed_until_a_crash(store: LabPaths, step: int) -> bool:
+def committed_until_a_crash(store: LabPaths, delivered: list[Outcome], step: int) -> bool:
     """Commit a batch and die before a step; return True if there was no such step any more."""
-    delivered = batch(store)
     with pytest.MonkeyPatch.context() as monkeypatch:
         Disk(monkeypatch, dies_before=step)
         try:
@@ -314,7 +313,7 @@ def test_whenever_the_process_dies_there_is_no_record_without_complete_files(tmp
         for name in ("one", "two"):
             lab.campaign(name).root.mkdir(parents=True)
         # When the process dies before this step of the commit, whichever it is
-        survived = committed_until_a_crash(lab, step)
+        survived = committed_until_a_crash(lab, batch(lab), step)
         # Then every record that is there is complete, and so are its files
         records_left.add(assert_recorded_runs_are_complete(lab))
         if survived:
@@ -330,13 +329,13 @@ def test_after_a_crash_the_runs_can_be_delivered_again(tmp_path: Path, number: i
         lab = LabPaths(tmp_path / str(step))
         for name in ("one", "two"):
             lab.campaign(name).root.mkdir(parents=True)
-        survived = committed_until_a_crash(lab, step)
+        survived = committed_until_a_crash(lab, batch(lab), step)
         # When the runs are delivered again, as the same attempt or as the next
         again = []
         for name, run in (("one", 0), ("one", 1), ("two", 0)):
             shutil.rmtree(lab.campaign(name).incoming(run, number), ignore_errors=True)
             again.append(deliver(lab, run, number, campaign=name))
-        results.commit(lab, again)
+        assert committed_until_a_crash(lab, again, step=10_000)
         # Then each has one record with complete files
         assert assert_recorded_runs_are_complete(lab) == 3
         if survived:

@@ -772,7 +772,7 @@ class LabGoneMad(Checked):
 
 
 THOROUGH = settings(
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,  # the same on every machine
