@@ -133,18 +133,30 @@ def _carry_out(order: "Order", *, json: bool = False, quiet: bool = False) -> Ex
     return report.exit_code(result)
 
 
+_LAB = """\
+labfleet lab status            what the local lab's services do, and where their data and logs are
+labfleet lab cancel CAMPAIGN   end a campaign's runs; what is done is kept
+labfleet lab stop [--force]    end the services; with --force also while campaigns are under way
+The services start with the first campaign, and end by themselves when idle."""
+
+
 @command(takes_rest=True)
 def lab(c: Context) -> None:
-    """Say what the local lab's services do (lab status), or end them (lab stop [--force])."""
+    """See, cancel, stop: lab status | lab cancel CAMPAIGN | lab stop [--force] (lab --help)."""
     from runner import local_lab
 
     match remainder():
         case [] | ["status"]:
             print(local_lab.describe())
+        case ["cancel", campaign_id]:
+            local_lab.cancel(campaign_id)
+            print(f"{campaign_id} is cancelled")
         case ["stop", *force] if force in ([], ["--force"]):
             print("the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running")
+        case ["--help" | "-h"]:
+            print(_LAB)
         case words:
-            raise WrongUse(f"lab {' '.join(words)} is unknown", "labfleet lab status, or labfleet lab stop [--force]")
+            raise WrongUse(f"lab {' '.join(words)} is unknown", _LAB)
 
 
 @command(help={"rounds": "how often each comparison is made; the median counts"})

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,14 @@ import zmq
 
 from runner import repository, results, shell
 from runner.job_queue import WorkerEnd
-from runner.messages import HostUp, RunDelivered, SlotDied
-from runner.model import Campaign
+from runner.messages import DeliveryFailed, HostUp, RunDelivered, SlotDied
+from runner.model import Attempt, Campaign
 from runner.paths import AttemptPaths, LabPaths
 
 log = logging.getLogger(__name__)
+
+#: How often an attempt's delivery is tried, about twice a second.
+MOST_TRIES = 240
 
 
 # ---- mirror and checkouts ----------------------------------------------------------------------------------------
@@ -55,7 +59,9 @@ def provide_checkout(paths: LabPaths, campaign: Campaign, key: str) -> Path:
         if not checkout.exists():
             mirror = provide_commit(paths, campaign)
             half = checkout.with_suffix(".new")
-            shutil.rmtree(half, ignore_errors=True)
+            if half.exists():  # of a slot that died; it may be read-only already
+                shell.run(["chmod", "-R", "u+w", str(half)])
+                shutil.rmtree(half)
             half.mkdir(parents=True)
             repository.lay_out(mirror, campaign.tree, half, half.with_suffix(".index"))
             _lay_beside(paths.product(key) / "tree", half)
@@ -84,12 +90,14 @@ class Agent:
         self._host, self._paths, self._lab = host, paths, lab
         self._slots = slots
         self._workers: dict[str, shell.Process] = {}
+        self._tries: Counter[str] = Counter()
 
     def run(self) -> None:
         """Serve until the process is ended.  Workers end with it."""
         self._paths.spool.mkdir(parents=True, exist_ok=True)
         for half in self._paths.spool.glob(".*"):  # of slots that died while they moved files there
             shutil.rmtree(half, ignore_errors=True)
+        shell.end_marked(self._paths.home)
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -126,6 +134,7 @@ class Agent:
             status = process.wait(0)
             if status is not None:
                 log.warning("%s ended with status %s and is started again", name, status)
+                shell.end_marked(self._paths.home, name)
                 self._lab.post(SlotDied(self._host, name))
                 self._start_worker("builder" if name == "builder" else "slot", name)
 
@@ -141,9 +150,19 @@ class Agent:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(target, ignore_errors=True)
                 os.rename(attempt.root, target)
-            except OSError as error:
-                log.warning("%s cannot be delivered, the next try follows: %s", name, error)
-                left.append(name)
+            except (OSError, ValueError) as error:
+                log.warning("%s cannot be delivered: %s", name, error)
+                self._tries[name] += 1
+                if self._tries[name] < MOST_TRIES:
+                    left.append(name)
+                else:
+                    self._give_back(name)
             else:
                 self._lab.post(RunDelivered(outcome))
         return left
+
+    def _give_back(self, name: str) -> None:
+        """Let the foreman begin a run again whose files cannot be delivered; what there is of them goes."""
+        shutil.rmtree(self._paths.spool / name, ignore_errors=True)
+        campaign, run, number = name.rsplit(".", 2)
+        self._lab.post(DeliveryFailed(campaign, Attempt(int(run), int(number))))

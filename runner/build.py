@@ -7,6 +7,7 @@ what really changed; what make created, minus objects, becomes the product.
 import hashlib
 import logging
 import os
+import re
 import shutil
 import signal
 import time
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 
 #: What make creates on the way; nobody needs it at run time.
 INTERMEDIATE = (".o", ".obj", ".d", ".gch", "_m.cc", "_m.h")
+
+#: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
+BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+
+#: What make passes to the make that it calls.
+MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 
 #: Lines of the compiler's that a person is shown when a build fails.
 SHOWN_ERRORS = 12
@@ -94,17 +101,22 @@ class Builder:
         if record.exists():
             found: Product = decode(record.read_bytes(), Product)
             return found, False
-        variant = hashlib.sha256(f"{toolchain}\n{campaign.mode}\n{campaign.build.commands}".encode()).hexdigest()
+        mirror = agent.provide_commit(self._paths, campaign)
+        rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
+        variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
         place = self._paths.builder(campaign.project, variant[:12])
         with agent.locked(place.with_suffix(".lock")):
+            if (place / "busy").exists():  # a build was cut short: nobody knows which of its files are whole
+                shutil.rmtree(place)
             if campaign.build.commands:
                 self._lab.post(BuildStarted(campaign.id))
             tree = place / campaign.name  # opp_makemake names the program after its folder
             tree.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(agent.provide_commit(self._paths, campaign), campaign.tree, tree, place / "index")
+            repository.lay_out(mirror, campaign.tree, tree, place / "index")
+            (place / "busy").touch()
             self._make(campaign, tree)
-            target = self._target(campaign, tree)
-            product = Product(key, toolchain, target)
+            (place / "busy").unlink()
+            product = Product(key, toolchain, self._target(campaign, tree))
             self._store(campaign, product, tree, place / "index")
         return product, bool(campaign.build.commands)
 
@@ -113,15 +125,15 @@ class Builder:
         log_file = self._paths.campaign(campaign.id).build_log
         growing = GrowingLog(log_file, campaign.id, BUILD_STREAM, self._sender)
         console_file = log_file.with_suffix(".console")
-        environment = {**campaign.environment, "MODE": campaign.mode}
-        environment.setdefault("MAKEFLAGS", f"-j{os.cpu_count() or 1}")
         try:
             for argv in campaign.build.commands:
                 growing.append(f"$ {' '.join(argv)}\n".encode())
                 with console_file.open("wb") as output:
                     cwd = tree / campaign.build.directory
-                    process = _started(argv, cwd=cwd, environment=environment, output=output)
+                    process = _started(argv, cwd=cwd, environment=build_environment(campaign), output=output)
                 status = self._follow(process, campaign.id, console_file, growing)
+                if status > 0:
+                    (tree.parent / "busy").unlink()  # make ended in good order: what it had made is whole
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
@@ -150,13 +162,12 @@ class Builder:
 
     def _target(self, campaign: Campaign, tree: Path) -> str | None:
         """Ask the Makefiles for their target."""
-        environment = {**campaign.environment, "MODE": campaign.mode}
         for makefile in campaign.build.makefiles:
             path = tree / makefile
             if not path.exists():
                 continue
             argv = omnetpp.make_target_command(path.name)
-            answer = shell.run(argv, cwd=path.parent, env=environment, check=False)
+            answer = shell.run(argv, cwd=path.parent, env=build_environment(campaign), check=False)
             if answer.status == 0 and answer.text:
                 return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
         return None
@@ -169,7 +180,7 @@ class Builder:
         mirror = self._paths.mirror(campaign.project)
         if campaign.build.commands:
             for name in repository.changed_files(mirror, tree, index):
-                if _is_product(name, product.target) and (tree / name).exists():
+                if _is_product(name, product.target) and (tree / name).is_file():
                     target = half / "tree" / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(tree / name, target, follow_symlinks=False)
@@ -196,16 +207,19 @@ def _is_product(name: str, target: str | None) -> bool:
 
 def build_key(campaign: Campaign, toolchain: str) -> str:
     """Return the digest of everything that decides what a build makes."""
-    build = campaign.build
-    parts = (
-        campaign.sources,
-        campaign.mode,
-        toolchain,
-        *build.makefiles,
-        build.directory,
-        *map(repr, build.commands),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    # opp_makemake names the program after its folder, hence the project's name.
+    return digest(campaign.sources, campaign.mode, toolchain, campaign.name, repr(campaign.build))
+
+
+def digest(*parts: str) -> str:
+    """Return the SHA-256 of some texts, in hex."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def build_environment(campaign: Campaign) -> dict[str, str]:
+    """Return the environment of build commands: the campaign's, without what a make around labfleet has left there."""
+    kept = {name: value for name, value in campaign.environment.items() if name not in MAKES_OWN}
+    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
 
 
 def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:
@@ -215,10 +229,11 @@ def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], 
     return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
 
 
+_FIRST_ERROR = re.compile(r"error:|undefined reference|cannot find -l|\*\*\* ")
+
+
 def first_errors(text: str) -> str:
     """Return the compiler's first errors from a build log, or its last lines if none stands out."""
     lines = text.splitlines()
-    for index, line in enumerate(lines):
-        if "error:" in line or "undefined reference" in line or "*** " in line or " Error " in line:
-            return "\n".join(lines[index : index + SHOWN_ERRORS])
-    return "\n".join(lines[-SHOWN_ERRORS:])
+    first = next((number for number, line in enumerate(lines) if _FIRST_ERROR.search(line)), len(lines) - SHOWN_ERRORS)
+    return "\n".join(lines[max(0, first) :][:SHOWN_ERRORS])

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from runner.messages import (
     Submit,
 )
 from runner.model import PROTOCOL, Campaign, Outcome, Prepared, Result, encode
-from runner.paths import AttemptPaths, HomePaths
+from runner.paths import AttemptPaths
 from runner.report import View
 
 #: Seconds between redraws of the live view.
@@ -114,6 +115,8 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     Raises LabfleetError for everything that keeps the runs from being done at all.
     """
     began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C: nobody is left who waits
+        signal.signal(number, signal.default_int_handler)
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
@@ -151,12 +154,12 @@ class Follower:
         self.prepared: Prepared | None = None
         self._outcomes: dict[int, Outcome] = {}
         self._ended: CampaignEnded | None = None
-        self._heard = self._next_question = time.monotonic()
+        self._heard = time.monotonic()
+        #: When a question was sent that has not been answered yet.
+        self._asked: float | None = None
 
     def follow(self, began: float) -> tuple[Result | None, Prepared]:
         """Do everything from submission to the manifest."""
-        self._foreman.ask(Submit(self._campaign))
-        self._follow_log(log_stream.BUILD_STREAM, "build")
         try:
             self._listen_until_cancelled()
         finally:
@@ -171,10 +174,12 @@ class Follower:
     def _listen_until_cancelled(self) -> None:
         """Listen to the end; Ctrl-C cancels the campaign and keeps what is done, a second one leaves at once."""
         try:
+            self._foreman.ask(Submit(self._campaign))
+            self._follow_log(log_stream.BUILD_STREAM, "build")
             self._listen()
         except KeyboardInterrupt:
             self._cancel()
-            self._view.note("cancelling: no further run is begun (Ctrl-C again leaves at once)")
+            self._view.note("cancelling: what runs is ended, what is done is kept (Ctrl-C again leaves at once)")
             self._listen()
         except BaseException:  # nobody is left who wants these runs
             self._cancel()
@@ -194,7 +199,7 @@ class Follower:
         while self._ended is None:
             poller.poll(int(TICK * 1000))
             while (message := self._foreman.receive(AnyEvent | AnyAnswer)) is not None:
-                self._heard = time.monotonic()
+                self._heard, self._asked = time.monotonic(), None
                 if isinstance(message, Status):
                     self._check_status(message)
                 elif not isinstance(message, AnyAnswer):  # that a cancellation was accepted is nothing to tell
@@ -211,11 +216,14 @@ class Follower:
 
     def _check_silence(self) -> None:
         """Ask a lab from which nothing is heard whether it still has the campaign.  Raises LabFailed without answer."""
-        silent = time.monotonic() - self._heard
-        if silent > lab.PATIENCE:
-            raise LabFailed("the lab does not answer any more", f"logs: {self._lab.paths.service_logs}")
-        if silent > SILENCE and time.monotonic() > self._next_question:
-            self._next_question = time.monotonic() + SILENCE
+        now = time.monotonic()
+        if self._asked is not None and now - self._asked > lab.PATIENCE:
+            raise LabFailed(
+                "the lab does not answer any more",
+                f"was it stopped?  labfleet lab status tells; logs: {self._lab.paths.service_logs}",
+            )
+        if self._asked is None and now - self._heard > SILENCE:
+            self._asked = now
             self._foreman.socket.send(encode(AskStatus()))
 
     def _check_status(self, status: Status) -> None:
@@ -256,9 +264,12 @@ class Follower:
         lines = self._logs.pop(stream, None)
         if self._viewer is None or lines is None:
             return
-        if outcome and outcome.kind != "lost":
+        whole = self._store.build_log
+        if outcome:
             committed = self._store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
-            with AttemptPaths(committed).log.open("rb") as log:
+            whole = AttemptPaths(committed).log
+        if whole.exists():
+            with whole.open("rb") as log:
                 log.seek(self._viewer.offset(stream))
                 while data := log.read(results.BLOCK):
                     lines.take(data)
@@ -270,10 +281,10 @@ class Follower:
     def _result(self, prepared: Prepared, began: float) -> Result:
         """Write the manifest and sum up."""
         outcomes = [self._outcomes[run] for run in sorted(self._outcomes)]
-        collector = self._home.collector
-        folder = self._project.working_directory / "results"
-        home = collector.home if collector else HomePaths(folder, self._campaign.id)
-        warnings = tuple(collector.warnings) if collector else ()
+        home = self._home.collector.home
+        warnings = list(self._home.collector.warnings)
+        if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
+            warnings.append("some runs left no file in the project: is an absolute result directory set?")
         text = results.manifest(self._campaign, prepared, self._outcomes, self._home.places, warnings)
         results.write_manifest(home, text)
         if self._store.build_log.exists():
@@ -287,7 +298,7 @@ class Follower:
             total=len(prepared.runs),
             outcomes=tuple(outcomes),
             logs={outcome.run: str(home.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
-            warnings=warnings,
+            warnings=tuple(warnings),
             cancelled=self._ended is not None and self._ended.cancelled,
             product_reused=not prepared.built,
             seconds=time.monotonic() - began,

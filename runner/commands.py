@@ -232,7 +232,7 @@ _invoke_no_tasks_given = Program.no_tasks_given
 def _parse_tasks(program: Program) -> None:
     """Parse commands and their options; put aside the rest of a command that takes the rest."""
     words = program.core.unparsed
-    if words and words[0] in _taking_rest and words[1:2] not in (["--help"], ["-h"]):
+    if words and words[0] in _taking_rest:
         # What Invoke has not parsed is the end of the command line, up to a "--", after which it keeps no list.
         line = program.argv[1:]
         end = line.index("--") if "--" in line else len(line)

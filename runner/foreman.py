@@ -5,15 +5,16 @@ of clients, events of workers (a thread reads Redis), and commits to the result 
 """
 
 import logging
+import os
 import queue
-import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import zmq
 
 from runner import results, scheduling
+from runner.errors import ExitCode
 from runner.job_queue import JobQueue
 from runner.messages import (
     Accepted,
@@ -46,7 +47,6 @@ from runner.scheduling import CampaignState
 
 log = logging.getLogger(__name__)
 
-_CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}")
 #: Deliveries that are committed together.
 MOST_COMMITS = 200
 #: Seconds until deliveries that could not be written to the disk are tried again.
@@ -78,8 +78,8 @@ class Foreman:
         inbox = self._context.socket(zmq.PULL)
         inbox.set(zmq.RCVHWM, 0)
         inbox.bind("inproc://events")
-        threading.Thread(target=self._read_events, daemon=True).start()
-        threading.Thread(target=self._commit_deliveries, daemon=True).start()
+        for work in (self._read_events, self._commit_deliveries):
+            threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
         poller = zmq.Poller()
         poller.register(self._desk, zmq.POLLIN)
         poller.register(inbox, zmq.POLLIN)
@@ -172,9 +172,12 @@ class Foreman:
                 f"this labfleet speaks version {campaign.protocol} of the protocol, the lab {PROTOCOL}",
                 "use the same version on both sides",
             )
-        if not _CAMPAIGN_ID.fullmatch(campaign.id) or campaign.id in self._states:
-            return Refused(f"{campaign.id!r} cannot be the id of a new campaign")
-        results.accept(self._paths.campaign(campaign.id), campaign)
+        try:
+            results.accept(self._paths.campaign(campaign.id), campaign)
+        except FileExistsError:
+            return Refused(f"{campaign.id!r} cannot be the id of a new campaign: there is one")
+        except OSError as error:
+            return Refused(f"the lab cannot take on a campaign: {error}", f"look at the disk of {self._paths.home}")
         self._states[campaign.id] = CampaignState(campaign)
         self._followers[campaign.id] = {client}
         self._jobs.keep_campaign(campaign)
@@ -218,6 +221,8 @@ class Foreman:
             match event:
                 case HostUp(host, slots):
                     self._hosts[host] = slots
+                    for state in list(self._states.values()):
+                        self._give_up(state, scheduling.take_host_up(state, host), "its worker died each time")
                 case SlotDied(host, slot):
                     for state in list(self._states.values()):
                         self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
@@ -226,7 +231,18 @@ class Foreman:
                 case RunDelivered():
                     pass  # the thread that reads events passes these to the one that commits
                 case _:
-                    self._take_campaign_event(event)
+                    self._take_or_end(event)
+
+    def _take_or_end(self, event: CampaignEvent) -> None:
+        """Take an event of one campaign; where the disk refuses what has to be written, that campaign alone ends."""
+        try:
+            self._take_campaign_event(event)
+        except OSError as error:
+            log.exception("%s", event.campaign)
+            refused = CampaignRefused(event.campaign, int(ExitCode.LAB_FAILED), f"the lab cannot go on: {error}", "")
+            self._jobs.mark_cancelled(event.campaign)
+            self._tell(event.campaign, refused)
+            self._forget(event.campaign)
 
     def _take_campaign_event(self, event: CampaignEvent) -> None:
         campaign = event.campaign
@@ -247,7 +263,6 @@ class Foreman:
                 scheduling.take_chunk_started(state, chunk, slot)
             case ChunkEnded():
                 self._give_up(state, scheduling.take_chunk_ended(state, event), event.error)
-                self._finish_if_over(state)
             case DeliveryFailed(_, attempt):
                 self._give_up(state, scheduling.take_delivery_failed(state, attempt), "its files did not arrive")
             case _:
@@ -260,7 +275,7 @@ class Foreman:
             self._finish_if_over(state)
 
     def _give_up(self, state: CampaignState, attempts: Iterable[Attempt], reason: str) -> None:
-        """Runs that were begun too often are over without a result."""
+        """End runs that were begun too often without a result, and the campaign if nothing is left of it."""
         for attempt in attempts:
             now = time.time()
             outcome = Outcome(
@@ -276,10 +291,15 @@ class Foreman:
                 error=f"given up after {attempt.number} attempts: {reason}",
             )
             if results.give_up(self._paths.campaign(state.campaign.id), outcome):
-                self._take_outcome(outcome)
+                scheduling.take_outcome(state, outcome)
+                self._tell(state.campaign.id, RunCommitted(outcome))
+        self._finish_if_over(state)
 
     def _finish_if_over(self, state: CampaignState) -> None:
         if state.is_over:
+            if state.in_flight:  # runs that were begun again although their first attempt was on its way
+                self._jobs.mark_cancelled(state.campaign.id)
+                self._jobs.forget_chunks(state.campaign.id)
             self._tell(state.campaign.id, CampaignEnded(state.campaign.id, state.cancelled))
             self._forget(state.campaign.id)
 
@@ -306,3 +326,12 @@ def _status_of(state: CampaignState) -> CampaignStatus:
         failed=failed,
         running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
     )
+
+
+def _or_end_all(work: Callable[[], None]) -> None:
+    """Do a thread's work; should it ever end, end the process: without it the foreman would be deaf, and not know."""
+    try:
+        work()
+    except Exception:
+        log.exception("a thread of the foreman's has ended")
+    os._exit(1)

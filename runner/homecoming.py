@@ -18,22 +18,19 @@ class Home:
     the_lab: Lab
     project: config.Project
     campaign: Campaign
-    collector: results.Collector | None = None
     places: dict[int, dict[str, str]] = field(default_factory=dict)
     failure: LabfleetError | OSError | None = None
     _waiting: "queue.SimpleQueue[Outcome | None]" = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
+        store = self.the_lab.paths.campaign(self.campaign.id)
+        paths = HomePaths(self.project.working_directory / "results", self.campaign.id)
+        self.collector = results.Collector(store, paths, self.project.root)
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
     def bring(self, outcome: Outcome) -> None:
         """Bring a committed run's files home."""
-        if self.collector is None:
-            folder = results.results_folder(self.project.working_directory, self.project.root, [outcome])
-            home = HomePaths(folder, self.campaign.id)
-            store = self.the_lab.paths.campaign(self.campaign.id)
-            self.collector = results.Collector(store, home, self.project.root)
         self._waiting.put(outcome)
 
     def finish(self) -> None:
@@ -50,7 +47,7 @@ class Home:
 
     def _collect(self) -> None:
         while (outcome := self._waiting.get()) is not None:
-            if self.failure or self.collector is None:
+            if self.failure:
                 continue
             try:
                 self.places[outcome.run] = self.collector.collect(outcome)

@@ -21,7 +21,7 @@ import zmq
 from runner import services, shell
 from runner.errors import LabFailed
 from runner.lab import PATIENCE, ForemanClient, Lab
-from runner.messages import CampaignStatus, Shutdown
+from runner.messages import CampaignStatus, Cancel, Shutdown
 from runner.model import Value, decode, encode
 from runner.paths import SOURCE, LabPaths, home
 
@@ -169,7 +169,7 @@ def describe() -> str:
     ]
     if not status.campaigns:
         lines.append(
-            f"  no campaign is under way; the services end after {services.IDLE_SECONDS / 60:.0f} idle minutes"
+            f"  no campaign is under way; the services end after {services.idle_seconds() / 60:.0f} idle minutes"
         )
     return "\n".join([*lines, f"  data: {paths.home}", f"  logs: {paths.service_logs}"])
 
@@ -179,6 +179,20 @@ def _described(campaign: CampaignStatus) -> str:
         f"  {campaign.id} {campaign.name} {campaign.config}: {campaign.phase}, {campaign.done} of {campaign.total} "
         f"runs done, {campaign.failed} failed, {campaign.running} running"
     )
+
+
+def cancel(campaign: str) -> None:
+    """End the runs of a campaign of this user's local lab.  Raises LabFailed if it is not under way."""
+    paths = paths_of_this_user()
+    if running(paths) is None:
+        raise LabFailed("no services are running, so no campaign is under way")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    client = ForemanClient(context, _lab(paths))
+    try:
+        client.ask(Cancel(campaign))
+    finally:
+        client.close()
+        context.term()
 
 
 def stop(force: bool) -> bool:

@@ -83,6 +83,8 @@ class ChunkEnded(Event, frozen=True):
     #: Attempts that came to no outcome, and the slot's own trouble that was the reason.
     unfinished: tuple[Attempt, ...] = ()
     error: str = ""
+    #: Runs that shared a process left a file of which nobody knows whose it is, and were done again singly.
+    mixed_up: bool = False
 
 
 class SlotDied(Event, frozen=True):

@@ -5,6 +5,7 @@ between client and lab raises :data:`PROTOCOL`.
 """
 
 import json
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -16,6 +17,15 @@ PROTOCOL = 1
 Kind = Literal["done", "error", "crash", "cancelled", "lost"]
 
 T = TypeVar("T")
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
+
+
+def _check_name(name: str) -> None:
+    """Raise ValueError for what could be more than the name of a file or folder."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name")
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -79,6 +89,16 @@ class Campaign(Value, frozen=True):
     batch: int | None = None
     #: Only list the runs.
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere, or make no sense."""
+        for name in (self.id, self.project, self.tree, self.commit):
+            _check_name(name)
+        parts = self.directory.split("/")
+        if "/" in self.name or self.name in ("", ".", "..") or self.directory.startswith("/") or ".." in parts:
+            raise ValueError("a campaign must stay in its project")
+        if (self.jobs is not None and self.jobs < 1) or (self.batch is not None and self.batch < 1):
+            raise ValueError("jobs and batch are whole numbers from 1")
 
 
 class Run(Value, frozen=True):
@@ -151,6 +171,10 @@ class Outcome(Value, frozen=True):
     files: tuple[File, ...] = ()
     #: Length of the run's log in bytes.
     log_size: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        _check_name(self.campaign)
 
 
 class Prepared(Value, frozen=True):

@@ -21,7 +21,6 @@ the first half and every worker the second::
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +55,7 @@ def home() -> Path:
 
 def stored_name(path: str) -> str:
     """Return where a run's file lies inside its attempt's folder; the parent folder has a name of its own there."""
-    return "/".join("_parent" if part == ".." else part for part in path.split("/"))
+    return "/".join("_parent" if part == ".." else part for part in path.lstrip("/").split("/"))
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,9 @@ class LabPaths:
 
     @cached_property
     def sockets(self) -> Path:
-        """Folder of the Unix sockets: their names must be short (108 bytes), wherever the home is."""
+        """Folder of the Unix sockets: short names (108 bytes) wherever the home is, the same in every environment."""
         digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        return Path(base if len(base) <= 50 else "/tmp") / f"labfleet-{os.getuid()}-{digest}"
+        return Path("/tmp") / f"labfleet-{os.getuid()}-{digest}"
 
     # services
     @property

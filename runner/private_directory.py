@@ -1,8 +1,9 @@
 """A run's own view of the project: nothing that it does can change the checkout that all slots share.
 
 From the project's root down to the working directory there are real directories (a spine); what lies beside the spine
-is linked; the files of the working directory are copied.  So a relative path means what it means at home, a new file
-is a real one in a real directory, and the whole costs milliseconds however large the project is.
+is linked; the files of the working directory are copied, and its folders are real, with links to their files.  So a
+relative path means what it means at home, a new file is a real one in a real directory, and the whole costs
+milliseconds however large the project is.
 """
 
 import os
@@ -12,6 +13,10 @@ from pathlib import Path
 
 #: Larger files of the working directory are linked: copying them for each run costs more than it protects.
 LARGEST_COPY = 16 * 1024 * 1024
+
+
+#: So many entries of a folder in the working directory are linked one by one; a larger folder is linked as a whole.
+MOST_LINKS = 500
 
 
 @dataclass
@@ -56,6 +61,8 @@ class PrivateDirectory:
                     os.chmod(target, entry.stat().st_mode | 0o200)
                     info = target.stat()
                     self._given[str(target)] = (info.st_mtime_ns, info.st_size)
+                elif entry.is_dir():
+                    _link_files(Path(entry.path), target, [MOST_LINKS])
                 else:
                     os.symlink(entry.path, target)
 
@@ -95,3 +102,22 @@ def _link_all(source: Path, target: Path, skip: str) -> None:
         for entry in entries:
             if entry.name != skip:
                 os.symlink(entry.path, target / entry.name)
+
+
+def _link_files(source: Path, target: Path, left: list[int]) -> None:
+    """Make a folder like another one, real with all its folders, its files being links.
+
+    ``left``: how many more entries may be made in this way; the folder in which they run out is a link itself.
+    """
+    with os.scandir(source) as scan:
+        entries = list(scan)
+    left[0] -= len(entries)
+    if left[0] < 0:
+        os.symlink(source, target)
+        return
+    target.mkdir()
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _link_files(Path(entry.path), target / entry.name, left)
+        else:
+            os.symlink(entry.path, target / entry.name)

@@ -1,11 +1,15 @@
 """The simulation program: which it is, and what it says of its runs."""
 
+import difflib
 import os
 from pathlib import Path
 
 from runner import omnetpp, shell
 from runner.errors import WrongUse
 from runner.model import Campaign, Run
+
+#: Seconds that a program gets to list its runs; the builder serves everybody.
+QUERY_SECONDS = 60.0
 
 
 def find(campaign: Campaign, target: str | None, checkout: Path) -> tuple[str, ...]:
@@ -40,7 +44,14 @@ def list_runs(campaign: Campaign, argv: tuple[str, ...], working_directory: Path
     """Ask the program which runs there are.  Raises WrongUse with the program's own words."""
     question = omnetpp.query_command(argv, campaign.launch, campaign.config, campaign.run_filter)
     try:
-        answer = shell.run(question, cwd=working_directory, env=campaign.environment, check=False)
+        answer = shell.run(
+            question, cwd=working_directory, env=campaign.environment, check=False, seconds=QUERY_SECONDS
+        )
+    except TimeoutError as error:
+        raise WrongUse(
+            f"asked for the runs of {campaign.config}, {error}",
+            "does the program understand OMNeT++'s options -s -q runs?",
+        ) from None
     except OSError as error:
         raise WrongUse(
             f"{argv[0]} cannot be started: {error.strerror}",
@@ -62,11 +73,13 @@ def _refusal(campaign: Campaign, argv: tuple[str, ...], working_directory: Path,
     output = (answer.stderr + b"\n" + answer.stdout).decode(errors="replace")
     text = omnetpp.error_text(output) or output.strip()[-800:] or f"exit status {answer.status}"
     question = omnetpp.configurations_command(argv, campaign.launch)
-    listed = shell.run(question, cwd=working_directory, env=campaign.environment, check=False)
+    listed = shell.run(question, cwd=working_directory, env=campaign.environment, check=False, seconds=QUERY_SECONDS)
     known = omnetpp.parse_configurations(listed.text)
     if known and campaign.config not in known:
         ini_files = ", ".join(campaign.launch.ini_files) or "omnetpp.ini"
-        return WrongUse(f"there is no configuration {campaign.config} in {ini_files}", f"known: {', '.join(known)}")
+        meant = difflib.get_close_matches(campaign.config, known, n=1)
+        hint = (f"did you mean {meant[0]}?  " if meant else "") + f"known: {', '.join(known)}"
+        return WrongUse(f"there is no configuration {campaign.config} in {ini_files}", hint)
     if campaign.run_filter and any(word in text for word in ("filter", "Run number", "run list")):
         return WrongUse(
             f"the program refuses the run filter {campaign.run_filter!r}: {text}",

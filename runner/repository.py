@@ -1,6 +1,8 @@
 """Git repositories as labfleet uses them: bytes come out as they went in, without anybody's settings or hooks."""
 
+import fnmatch
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner import shell
@@ -69,6 +71,13 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path) -> None:
         tree,
         GIT_INDEX_FILE=str(index),
     )
+
+
+def blobs(repository: Path, tree: str, patterns: Sequence[str]) -> list[str]:
+    """Return "MODE blob ID<tab>PATH" for the files of a tree whose name matches one of some patterns."""
+    listed = os.fsdecode(git(repository, "ls-tree", "-r", "-z", tree).stdout).split("\0")
+    named = ((line, line.partition("\t")[2].rpartition("/")[2]) for line in listed)
+    return [line for line, name in named if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 def changed_files(repository: Path, directory: Path, index: Path) -> list[str]:

@@ -71,15 +71,17 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
         if is_first and _is_acceptable(store.campaign(outcome.campaign), outcome):
             complete.append(outcome)
     for outcome in complete:
-        incoming = AttemptPaths(store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt))
+        incoming = _delivery(store.campaign(outcome.campaign), outcome)
         _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
     places = set()
     for outcome in complete:
         campaign = store.campaign(outcome.campaign)
         place = campaign.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         place.parent.mkdir(exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)  # of a commit that was cut short before its record
-        os.rename(campaign.incoming(outcome.run, outcome.attempt), place)
+        incoming = _delivery(campaign, outcome)
+        if incoming.root != place:
+            shutil.rmtree(place, ignore_errors=True)  # of a commit that was cut short before its record
+            os.rename(incoming.root, place)
         places.add(place.parent)
     _to_disk(*places)
     _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
@@ -97,9 +99,16 @@ def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
     return True
 
 
+def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
+    """Return where an attempt's files are: in the incoming folder, or at their place if a commit was cut short."""
+    incoming = store.incoming(outcome.run, outcome.attempt)
+    place = store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
+    return AttemptPaths(place if place.exists() and not incoming.exists() else incoming)
+
+
 def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
     """Say whether a delivery is complete and the first of its run."""
-    incoming = AttemptPaths(store.incoming(outcome.run, outcome.attempt))
+    incoming = _delivery(store, outcome)
     sizes = {incoming.log: outcome.log_size} | {incoming.file(file.path): file.size for file in outcome.files}
     wrong = [path for path, size in sizes.items() if not path.is_file() or path.stat().st_size != size]
     if wrong:
@@ -146,12 +155,6 @@ def record(store: CampaignPaths, run: int) -> Outcome | None:
         return None
     found: Outcome = decode(path.read_bytes(), Outcome)
     return found
-
-
-def records(store: CampaignPaths) -> dict[int, Outcome]:
-    """Return the outcomes of all runs that are over."""
-    found: list[Outcome] = [decode(path.read_bytes(), Outcome) for path in store.records.glob("[0-9]*.json")]
-    return {outcome.run: outcome for outcome in found}
 
 
 # ---- client: the way home ----------------------------------------------------------------------------------------
@@ -247,19 +250,6 @@ def _copy(source: Path, target: Path, expected: File | None) -> None:
         os.replace(half, target)
     finally:
         half.unlink(missing_ok=True)
-
-
-def results_folder(working_directory: Path, root: Path, outcomes: Iterable[Outcome]) -> Path:
-    """Return the folder that the runs' result files lie in, by default ``results`` in the working directory."""
-    folders = {
-        os.path.dirname(file.path)
-        for outcome in outcomes
-        for file in outcome.files
-        if file.path.endswith((".sca", ".vec")) and not file.given
-    }
-    if not folders:
-        return working_directory / "results"
-    return Path(os.path.normpath(root / os.path.commonpath(folders)))
 
 
 def manifest(

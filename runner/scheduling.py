@@ -95,6 +95,8 @@ def take_chunk_started(state: CampaignState, chunk: str, slot: str) -> None:
 
 def take_chunk_ended(state: CampaignState, ended: ChunkEnded) -> list[Attempt]:
     """A slot is through with a chunk; return the attempts that are given up because they failed too often."""
+    if ended.mixed_up:
+        state.shareable = False
     chunk = state.in_flight.pop(ended.chunk, None)
     if chunk is None:
         return []
@@ -102,6 +104,12 @@ def take_chunk_ended(state: CampaignState, ended: ChunkEnded) -> list[Attempt]:
         if attempt not in ended.unfinished and _matters(state, attempt):
             state.expected[attempt.run] = attempt
     return _again(state, ended.unfinished)
+
+
+def take_host_up(state: CampaignState, host: str) -> list[Attempt]:
+    """An agent has started, so the slots that it had before are gone; return the attempts that are given up."""
+    slots = {chunk.slot for chunk in state.in_flight.values() if chunk.host == host and chunk.slot}
+    return [attempt for slot in sorted(slots) for attempt in take_slot_died(state, host, slot)]
 
 
 def take_slot_died(state: CampaignState, host: str, slot: str) -> list[Attempt]:

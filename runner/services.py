@@ -14,17 +14,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runner import shell
+from runner.errors import WrongUse
 from runner.paths import LabPaths, home
 
 log = logging.getLogger(__name__)
 
-#: Seconds without any campaign or request after which a local lab ends.
-IDLE_SECONDS = float(os.environ.get("LABFLEET_IDLE_SECONDS") or 15 * 60)
+
+def idle_seconds() -> int:
+    """Return the seconds without any campaign or request after which a local lab ends.  Raises WrongUse."""
+    return _whole_number("LABFLEET_IDLE_SECONDS", 15 * 60)
 
 
 def slots() -> int:
-    """Return how many runs this machine does at once."""
-    return int(os.environ.get("LABFLEET_SLOTS") or len(os.sched_getaffinity(0)))
+    """Return how many runs this machine does at once.  Raises WrongUse."""
+    return _whole_number("LABFLEET_SLOTS", len(os.sched_getaffinity(0)))
+
+
+def _whole_number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise WrongUse(f"the variable {variable} has to be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def host() -> str:
@@ -41,7 +51,7 @@ def foreman(paths: LabPaths) -> None:
     from runner.foreman import Foreman
     from runner.job_queue import JobQueue, connect
 
-    Foreman(paths, JobQueue(connect(_redis_url(paths))), IDLE_SECONDS).run(paths.endpoint("foreman"))
+    Foreman(paths, JobQueue(connect(_redis_url(paths))), idle_seconds()).run(paths.endpoint("foreman"))
 
 
 def hub(paths: LabPaths) -> None:
@@ -113,12 +123,15 @@ def local(paths: LabPaths) -> None:
                 if process is None or status is not None:
                     if status is not None:
                         log.warning("%s ended with status %s and is started again", name, status)
+                    if name == "foreman" and "agent" in running:
+                        _end(running["agent"])  # the new foreman does not know the host; its new agent will tell
                     running[name] = _start(name, command, paths)
             running["foreman"].wait(1)
     finally:
         for name in ("agent", "foreman", "hub", "redis"):
             if name in running:
                 _end(running[name])
+        shell.end_marked(paths.home)
         paths.lab_file.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,29 @@ from typing import IO
 
 #: The kernel ends the process with SIGKILL when its parent dies.  util-linux, hence everywhere.
 DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+#: A variable in the environment of everything that a run starts.
+MARK = "LABFLEET_RUN"
+
+
+def mark(home: Path, slot: str) -> str:
+    """Return the mark of a slot's simulations."""
+    return f"{home}:{slot}"
+
+
+def end_marked(home: Path, slot: str = "") -> None:
+    """End all processes that the simulations of a slot, or of all slots, have started, whoever their parents are."""
+    wanted = f"{MARK}={mark(home, slot)}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            if wanted in variables or (not slot and any(variable.startswith(wanted) for variable in variables)):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except (OSError, ValueError):
+            continue  # it has ended, or is somebody else's
 
 
 @dataclass(frozen=True)
@@ -47,13 +71,28 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     check: bool = True,
+    seconds: float | None = None,
 ) -> Result:
     """Run a process to its end and return what it printed.
 
     ``env`` replaces the environment.  Raises CommandFailed for a status other than 0, unless ``check`` is false.
-    A program that cannot be started raises OSError.
+    A program that cannot be started raises OSError; one that does not end in so many seconds is ended and raises
+    TimeoutError.
     """
-    done = subprocess.run(
+    try:
+        done = _run(argv, cwd=cwd, env=env, stdin=stdin, seconds=seconds)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{argv[0]} did not end within {seconds:.0f} s") from None
+    result = Result(tuple(argv), done.returncode, done.stdout, done.stderr)
+    if check and result.status != 0:
+        raise CommandFailed(result)
+    return result
+
+
+def _run(
+    argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str] | None, stdin: bytes | None, seconds: float | None
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
         argv,
         cwd=cwd,
         env=env,
@@ -61,11 +100,8 @@ def run(
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         check=False,
+        timeout=seconds,
     )
-    result = Result(tuple(argv), done.returncode, done.stdout, done.stderr)
-    if check and result.status != 0:
-        raise CommandFailed(result)
-    return result
 
 
 class Process:

@@ -59,18 +59,25 @@ class Slot:
         chunk: Chunk = decode(argument, Chunk)
         self._lab.post(ChunkStarted(chunk.campaign, chunk.id, self._host, self._name))
         error = ""
-        waiting = list(chunk.attempts)
+        waiting, shared = list(chunk.attempts), chunk.shared
         try:
             work = self._work(chunk)
             while waiting and not self._lab.is_cancelled(chunk.campaign):
-                together = waiting if chunk.shared else waiting[:1]
-                over = self._simulate_together(work, together)
+                over = self._simulate_together(work, waiting if shared else waiting[:1])
+                shared = shared and bool(over)
                 waiting = [attempt for attempt in waiting if attempt not in over]
         except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
             log.exception("chunk %s", chunk.id)
             error = f"{type(problem).__name__}: {problem}"
         self._lab.post(
-            ChunkEnded(chunk.campaign, chunk.id, self._host, unfinished=tuple(waiting), error=error),
+            ChunkEnded(
+                chunk.campaign,
+                chunk.id,
+                self._host,
+                unfinished=tuple(waiting),
+                error=error,
+                mixed_up=chunk.shared and not shared,
+            )
         )
 
     def _work(self, chunk: Chunk) -> Work:
@@ -83,7 +90,10 @@ class Slot:
         return Work(chunk, *self._works[chunk.campaign])
 
     def _simulate_together(self, work: Work, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Do runs in one process and return the attempts that are over: all, or those up to the first failure."""
+        """Do runs in one process and return the attempts that are over: all, or those up to the first failure.
+
+        None is over if several left a file of which nobody knows whose it is.
+        """
         top = self._paths.private / f"{work.chunk.id}-{attempts[0].run}"
         private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
         try:
@@ -131,6 +141,11 @@ class Slot:
         return self._lab.is_cancelled(work.campaign.id)
 
     @property
+    def mark(self) -> str:
+        """What tells this slot's simulations from all other processes, whoever their parents are."""
+        return shell.mark(self._paths.home, self._name)
+
+    @property
     def identity(self) -> tuple[str, str]:
         """Host and slot."""
         return self._host, self._name
@@ -155,7 +170,7 @@ class _SimulationProcess:
     def follow(self) -> list[tuple[Outcome, Path]]:
         """Run the process to its end and return what became of each run that is over."""
         console_file = self._private.top / "console"
-        command = Command(self.command, {"LABFLEET_RUN": f"{self._work.campaign.id}/{self._work.chunk.id}"})
+        command = Command(self.command, {shell.MARK: self._slot.mark})
         environment = {**self._work.campaign.environment, **command.environment}
         with console_file.open("wb") as console:
             process = shell.start(
@@ -255,25 +270,32 @@ class _SimulationProcess:
     # ---- what became of the runs ----
 
     def _outcomes(self, status: int) -> list[tuple[Outcome, Path]]:
-        """Judge each run that is over, and share out the files."""
-        verdicts = judge(status, [begun.error() if status else "" for begun in self._begun], self._cancelled)
-        if status == 0 and len(self._begun) < len(self._attempts) and len(self._attempts) > 1:
-            log.warning("the program ended well without doing all runs: the rest is done one by one")
-        over = self._begun[: len(verdicts)]
-        files = self._shared_out([begun.attempt.run for begun in over])
+        """Judge each run that is over, and share out the files.
+
+        None is over if several runs shared the process and a file cannot be told whose it is: they are done singly.
+        """
+        errors = [begun.error() if status else "" for begun in self._begun]
+        over = list(zip(self._begun, judge(status, errors, self._cancelled), strict=False))
+        files = self._shared_out([begun.attempt.run for begun, _ in over])
+        if files is None:
+            return []
         return [
             (self._outcome(begun, kind, error, status, files[begun.attempt.run]), begun.log_file)
-            for begun, (kind, error) in zip(over, verdicts, strict=True)
+            for begun, (kind, error) in over
         ]
 
-    def _shared_out(self, runs: list[int]) -> dict[int, list[str]]:
-        """Return the files of each run that is over: by name where several runs shared the process."""
+    def _shared_out(self, runs: list[int]) -> dict[int, list[str]] | None:
+        """Return the files of each run that is over: by name where several shared the process; None if that fails."""
         files: dict[int, list[str]] = {run: [] for run in runs}
         owners = {stem: run for run, stem in self._stems.items()}
         logs = {str(begun.log_file) for begun in self._begun}
         for path in self._private.new_files():
-            run = owners.get(omnetpp.stem_of(path), runs[-1]) if len(self._attempts) > 1 else runs[0]
-            if path not in logs and run in files:  # a run that is not over leaves its files again
+            if path in logs:
+                continue
+            run = owners.get(omnetpp.stem_of(path)) if len(self._attempts) > 1 else runs[0]
+            if run is None:
+                return None
+            if run in files:  # a run that is not over leaves its files again
                 files[run].append(path)
         return files
 
@@ -313,7 +335,7 @@ def judge(status: int, errors: Sequence[str], cancelled: bool) -> list[tuple[Kin
     that began; those before it are done, those after it are not over: whatever happened to them happened in a
     process that was no longer sound.
     """
-    if status == 0:
+    if status == 0 and not cancelled:
         return [("done", "")] * len(errors)
     failed = next((index for index, error in enumerate(errors) if error), len(errors) - 1)
     kind: Kind = "error"

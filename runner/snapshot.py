@@ -29,14 +29,15 @@ from runner.errors import LabFailed, WrongUse
 
 #: Names of files that no build reads: changing them leaves :attr:`Snapshot.sources` as it is.
 NOT_BUILT_FROM = (
-    *("*.ini", "*.ned", "*.anf", "*.xml", "*.txt", "*.md", "*.rst", "*.html", "*.pdf", "*.ipynb"),
+    *("*.ini", "*.ned", "*.anf", "*.md", "*.rst", "*.pdf", "*.ipynb"),
     *("*.png", "*.svg", "*.jpg", "*.jpeg", "*.gif", "LICENSE", "COPYING", "README", "AUTHORS", "CREDITS"),
 )
-#: The exceptions from it.
-BUILT_FROM = ("CMakeLists.txt",)
 
 #: What no project sends unless its own git tracks it or ``include`` names it; gitignore patterns.
-IGNORED = (*(f"{name}/" for name in paths.GENERATED), "*.o", "*.obj", "*.pyc", "__pycache__/", ".venv/")
+IGNORED = (
+    *(f"{name}/" for name in (*paths.GENERATED, f"{paths.CAMPAIGNS}/20*", "__pycache__", ".venv")),
+    *("*.sca", "*.vec", "*.vci", "*.elog", "*.o", "*.obj", "*.pyc"),
+)
 
 #: Beats what a person may have set for all repositories; the private directory's own settings see to the rest.
 SETTINGS = (
@@ -258,7 +259,7 @@ def _record(root: Path, include: Sequence[str], private: Path) -> Snapshot:
         _refuse_unreadable(root, files)
         raise
 
-    rule = str((NOT_BUILT_FROM, BUILT_FROM))
+    rule = str(NOT_BUILT_FROM)
     if last.get("index") == _checksum(index) and last.get("rule") == rule:
         return Snapshot(last["commit"], last["tree"], last["sources"])
     tree = git.run("write-tree").text
@@ -279,7 +280,7 @@ def _sources(stage: bytes) -> str:
     digest = hashlib.sha256()
     for entry in stage.split(b"\0"):
         name = os.fsdecode(re.split(rb"[/\t]", entry)[-1])
-        if name in BUILT_FROM or not skipped.match(name):
+        if not skipped.match(name):
             digest.update(entry + b"\0")
     return digest.hexdigest()
 

@@ -2,11 +2,17 @@
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from runner import shell
+
+#: Variables that makefiles, compilers and linkers read by custom: what they hold decides what is built.
+_BUILD_VARIABLE = re.compile(
+    r"CC|CXX|CPP|LD|AR|AS|(?!MAKE|MF)\w*FLAGS|\w*LIBS|\w*_PROJ|CPATH|\w*INCLUDE_PATH|LIBRARY_PATH|COMPILER_PATH"
+)
 
 
 class Toolchains:
@@ -18,10 +24,10 @@ class Toolchains:
     def identify(self, environment: Mapping[str, str]) -> str:
         """Return one line that is equal exactly for environments that compile alike."""
         path = environment.get("PATH", os.defpath)
-        compiler = shutil.which(environment.get("CXX", "g++"), path=path)
+        compiler = shutil.which((environment.get("CXX") or "g++").split()[-1], path=path)  # "ccache g++" is g++
         asker = shutil.which("opp_configfilepath", path=path)
         makefile_inc = Path(asker).parent.parent / "Makefile.inc" if asker else None
-        flags = [f"{name}={environment[name]}" for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in environment]
+        flags = sorted(f"{name}={value}" for name, value in environment.items() if _BUILD_VARIABLE.fullmatch(name))
         seen = (*map(_stamp, (compiler, asker, makefile_inc)), *flags)
         if seen not in self._known:
             parts = [*_compiler(compiler, environment), *_omnetpp(asker, environment), *flags]

@@ -30,6 +30,13 @@ SCALARS: Contents = {
 LOG = b"** Event #1\n"
 
 
+def records(store: CampaignPaths) -> dict[int, Outcome]:
+    """Return the outcomes of all runs that have a record."""
+    numbers = [int(path.stem) for path in store.records.glob("[0-9]*.json")]
+    found = {number: results.record(store, number) for number in numbers}
+    return {number: outcome for number, outcome in found.items() if outcome}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> LabPaths:
     """Return a head's result store with two campaigns."""
@@ -139,7 +146,7 @@ def test_a_complete_delivery_becomes_the_run_s_result(store: LabPaths) -> None:
     # And their files are complete, failed runs' apart, and there is a record of each
     assert assert_recorded_runs_are_complete(store) == 4
     assert (store.campaign("one").root / "failed" / "1.1").is_dir()
-    assert results.records(store.campaign("one")) == {outcome.run: outcome for outcome in delivered[:3]}
+    assert records(store.campaign("one")) == {outcome.run: outcome for outcome in delivered[:3]}
     assert not list(store.home.glob("campaigns/*/incoming/*"))
 
 
@@ -184,7 +191,7 @@ def test_a_delivery_that_is_not_complete_is_no_result(store: LabPaths, damage: C
     committed = results.commit(store, delivered)
     # Then it does not count, has no record, and is thrown away; the others are not affected
     assert committed == [delivered[0], delivered[2]]
-    assert sorted(results.records(store.campaign("one"))) == [0, 2]
+    assert sorted(records(store.campaign("one"))) == [0, 2]
     assert assert_recorded_runs_are_complete(store) == 2
     assert not store.campaign("one").incoming(1, 1).exists()
     # And a later attempt at the run can become its result
@@ -201,7 +208,7 @@ def test_the_first_commit_of_a_run_wins(store: LabPaths, together: bool) -> None
     committed = [outcome for batch in batches for outcome in results.commit(store, batch)]
     # Then the first counts and the other's files are thrown away
     assert committed == [first]
-    assert results.records(store.campaign("one")) == {0: first}
+    assert records(store.campaign("one")) == {0: first}
     assert assert_recorded_runs_are_complete(store) == 1
     assert not store.campaign("one").incoming(0, 2).exists()
     assert not store.campaign("one").committed(0, 2, done=True).exists()
@@ -233,7 +240,7 @@ def test_a_run_that_is_given_up_has_a_record_without_files(store: LabPaths) -> N
     results.give_up(store.campaign("one"), lost)
     # Then that is its record, and a zombie's delivery does not change it
     assert results.commit(store, [deliver(store, 0, 4)]) == []
-    assert results.records(store.campaign("one")) == {0: lost}
+    assert records(store.campaign("one")) == {0: lost}
 
 
 def test_a_run_that_is_done_cannot_be_given_up(store: LabPaths) -> None:
@@ -243,7 +250,7 @@ def test_a_run_that_is_done_cannot_be_given_up(store: LabPaths) -> None:
     # When the foreman hears of the slot first, and gives the run up
     results.give_up(store.campaign("one"), msgspec.structs.replace(done, kind="lost", files=()))
     # Then the first record stands
-    assert results.records(store.campaign("one")) == {0: done}
+    assert records(store.campaign("one")) == {0: done}
 
 
 def test_a_submitted_campaign_is_readable_by_its_owner_alone(store: LabPaths) -> None:
@@ -603,28 +610,6 @@ def test_a_worker_cannot_write_elsewhere_in_the_person_s_home(
 # ---- results folder and manifest ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("files", "folder"),
-    [
-        ([["sims/results/x.sca", "sims/results/x.vec"]], "sims/results"),
-        ([["sims/results/a/x.sca"], ["sims/results/b/x.sca"]], "sims/results"),
-        ([["sims/data/x.vec", "sims/table.csv"]], "sims/data"),
-        ([["x.sca"]], "."),
-        ([["sims/table.csv"]], "sims/results"),
-        ([[]], "sims/results"),
-    ],
-)
-def test_the_results_folder_is_where_the_result_files_are(tmp_path: Path, files: list[list[str]], folder: str) -> None:
-    # Given the files that runs left, when asked for the results folder
-    outcomes = [
-        Outcome("one", 0, 1, "done", 0, "red", "slot1", 0.0, 1.0, files=tuple(File(name, 1, 1) for name in names))
-        for names in files
-    ]
-    # Then it is the folder of the .sca and .vec files, or else OMNeT++'s default
-    found = results.results_folder(tmp_path / "sims", tmp_path, outcomes)
-    assert found == tmp_path / folder
-
-
 def campaign() -> Campaign:
     return Campaign(
         id="one",
@@ -713,6 +698,6 @@ def test_records_that_are_half_written_are_no_records(store: LabPaths) -> None:
     results.commit(store, [outcome])
     (paths.records / ".1.json.new").write_bytes(b'{"camp')
     # When the records are read, together or one by one, then there is the complete one
-    assert results.records(paths) == {0: outcome}
+    assert records(paths) == {0: outcome}
     assert results.record(paths, 0) == outcome
     assert results.record(paths, 1) is None

@@ -24,8 +24,8 @@ DONE = ("done", "")
         # all went well
         (0, [""], False, [DONE]),
         (0, ["", "", ""], False, [DONE, DONE, DONE]),
-        # … also where somebody cancelled too late
-        (0, ["", ""], True, [DONE, DONE]),
+        # … but whoever was told to end may say so too
+        (0, ["", ""], True, [DONE, ("cancelled", "")]),
         # the simulation said so
         (1, ["no route"], False, [("error", "no route")]),
         (1, ["", "no route"], False, [DONE, ("error", "no route")]),
@@ -124,9 +124,9 @@ def test_the_directories_down_to_the_working_directory_are_real(create: Create, 
     assert all(is_real(path) for path in (private.root, private.root / "sims", private.working_directory))
 
 
-@pytest.mark.parametrize("name", ["src", "package.ned", "sims/common.ini", "sims/other", "sims/aloha/data"])
+@pytest.mark.parametrize("name", ["src", "package.ned", "sims/common.ini", "sims/other"])
 def test_what_lies_beside_is_linked(create: Create, checkout: Path, name: str) -> None:
-    # Given what lies beside the working directory or below it, when a private directory is made
+    # Given what lies beside the working directory, when a private directory is made
     private = create()
     # Then it is there under its name, and costs a link however large it is
     assert (private.root / name).is_symlink()
@@ -155,6 +155,36 @@ def test_large_files_are_linked(create: Create, checkout: Path, monkeypatch: pyt
     # Then it is linked, and smaller ones are copied
     assert (private.working_directory / "trace.pcap").is_symlink()
     assert is_real(private.working_directory / "small.pcap")
+
+
+def test_folders_of_the_working_directory_are_real_and_their_files_linked(create: Create, checkout: Path) -> None:
+    # Given folders in the working directory, one inside another, when a private directory is made
+    (checkout / "sims/aloha/data/deep").mkdir()
+    (checkout / "sims/aloha/data/deep/map").write_text("map\n")
+    private = create()
+    # Then a run can leave files there, and finds those that are there
+    for name in ("data", "data/deep"):
+        assert is_real(private.working_directory / name)
+        (private.working_directory / name / "new").write_text("new\n")
+    assert (private.working_directory / "data/deep/map").samefile(checkout / "sims/aloha/data/deep/map")
+    assert [private.name_at_home(path) for path in private.new_files()] == [
+        "sims/aloha/data/deep/new",
+        "sims/aloha/data/new",
+    ]
+
+
+def test_large_folders_are_linked_as_a_whole(create: Create, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a folder with more entries than are worth linking for each run, and a small one
+    monkeypatch.setattr(private_directory, "MOST_LINKS", 5)
+    (checkout / "sims/aloha/many").mkdir()
+    for number in range(6):
+        (checkout / f"sims/aloha/many/{number}").touch()
+    # When a private directory is made
+    private = create()
+    # Then it is one link, and the small one is real
+    assert (private.working_directory / "many").is_symlink()
+    assert sorted(os.listdir(private.working_directory / "many")) == list("012345")
+    assert is_real(private.working_directory / "data")
 
 
 def test_relative_paths_mean_what_they_mean_at_home(create: Create) -> None:
@@ -197,10 +227,11 @@ def test_the_root_itself_can_be_the_working_directory(create: Create) -> None:
     # Given a project whose programs run in its root, when a private directory is made
     for directory in (".", ""):
         private = create(directory, top=f"private{directory}")
-        # Then the root is the working directory: files are copied, folders linked
+        # Then the root is the working directory: its files are copied, those of its folders linked
         assert private.working_directory == private.root
         assert is_real(private.root / "package.ned")
-        assert (private.root / "src").is_symlink()
+        assert is_real(private.root / "src")
+        assert (private.root / "src" / "libmodel.so").is_symlink()
 
 
 def test_a_working_directory_that_is_not_there_is_an_error(create: Create) -> None:
@@ -289,11 +320,10 @@ def test_nothing_that_a_run_does_beside_its_links_changes_the_checkout(create: C
     (here / "run.sh").write_text("changed\n")
     (here / "run.sh").chmod(0o777)
     (here / "omnetpp.ini").rename(here / "old.ini")
-    (here / "data").unlink()
-    (here / "data").mkdir()
+    (here / "data" / "trace").rename(here / "data" / "old")
     (here / "data" / "trace").write_text("changed\n")
     (here / "../common.ini").unlink()
-    for name in ("new", "../new", "../../new", "../common.ini"):
+    for name in ("new", "data/new", "../new", "../../new", "../common.ini"):
         (here / name).write_text("changed\n")
     # Then the checkout is as it was
     assert content(checkout) == before
@@ -317,6 +347,7 @@ def test_the_directories_where_a_run_may_make_files_are_known(create: Create) ->
     # Given a run that makes a folder, when asked where it may have made files
     private = create()
     (private.working_directory / "results").mkdir()
-    # Then these are the spine and the new folder, and no folder of the checkout
+    # Then these are the spine, the working directory's folders and the new one, and no folder of the checkout
     folders = {os.path.relpath(folder, private.top) for folder in private.real_directories()}
-    assert folders == {".", "project", "project/sims", "project/sims/aloha", "project/sims/aloha/results"}
+    aloha = "project/sims/aloha"
+    assert folders == {".", "project", "project/sims", aloha, f"{aloha}/data", f"{aloha}/results"}

@@ -358,7 +358,8 @@ def test_what_a_hub_has_stays_valid_when_it_is_started_again(own_hub: RunningHub
             before = own_hub.log("c", "run-0.1")
             assert data.startswith(before)
             own_hub.start()
-            assert own_hub.log("c", "run-0.1") == before
+            assert data.startswith(own_hub.log("c", "run-0.1"))
+            assert own_hub.log("c", "run-0.1").startswith(before)
     log.close()
     # Then a viewer that comes anew gets what the hub has, and all of it is right
     viewer = ends.viewer(own_hub, "c")
