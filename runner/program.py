@@ -75,7 +75,7 @@ def _refusal(campaign: Campaign, argv: tuple[str, ...], working_directory: Path,
     question = omnetpp.configurations_command(argv, campaign.launch)
     listed = shell.run(question, cwd=working_directory, env=campaign.environment, check=False, seconds=QUERY_SECONDS)
     known = omnetpp.parse_configurations(listed.text)
-    if known and campaign.config not in known:
+    if listed.status == 0 and known and campaign.config not in known:
         ini_files = ", ".join(campaign.launch.ini_files) or "omnetpp.ini"
         meant = difflib.get_close_matches(campaign.config, known, n=1)
         hint = (f"did you mean {meant[0]}?  " if meant else "") + f"known: {', '.join(known)}"

@@ -494,3 +494,129 @@ def test_services_can_be_asked_and_stopped(own_lab: LocalLab, scripted: Path) ->
     assert str(own_lab.home / "log") in told.stdout
     assert "have ended" in own_lab("lab", "stop", cwd=scripted).stdout
     assert own_lab.service("foreman") is None
+
+
+# ---- what must not mislead -------------------------------------------------------------------------------------
+
+
+def test_a_changed_makefile_builds_with_its_own_rules(lab: LocalLab, compiled: Path) -> None:
+    # Given a program that says what it was compiled with
+    (compiled / "main.cc").write_text(
+        "#include <cstdlib>\n#include <unistd.h>\nconst char *program();\nint main(int, char **argv)\n"
+        '{\n    setenv("WORD", WORD, 1);\n    return execv(program(), argv);\n}\n'
+    )
+    (compiled / "do.sh").write_text('echo "$WORD" > $STEM.sca\n')
+
+    def word(of_makefile: str) -> str:
+        rules = _MAKEFILE.replace("g++ -c $<", f"g++ -c '-DWORD=\"{of_makefile}\"' $<")
+        (compiled / "Makefile").write_text(rules)
+        assert lab("campaign", "--runs", "0", cwd=compiled).status == 0
+        return (compiled / "results" / "General-x=0-#0.sca").read_text().strip()
+
+    # When only the Makefile changes, then the program is the new one, though make itself would not notice
+    assert word("one") == "one"
+    assert word("two") == "two"
+
+
+def test_results_in_another_folder_come_home_each_time(lab: LocalLab, scripted: Path) -> None:
+    # Given runs that leave their results in a folder of another name
+    (scripted / "do.sh").write_text("mkdir -p data; echo first $RUN > data/x=$RUN.sca; echo 1 > data/x=$RUN.csv\n")
+    assert lab("campaign", cwd=scripted).status == 0
+
+    # When they are run again, now that the folder is there
+    (scripted / "do.sh").write_text("mkdir -p data; echo second $RUN > data/x=$RUN.sca\n")
+    assert lab("campaign", cwd=scripted).status == 0
+
+    # Then the results are the new ones
+    assert [(scripted / "data" / f"x={run}.sca").read_text() for run in range(4)] == [f"second {r}\n" for r in range(4)]
+
+
+def test_files_that_cannot_be_told_apart_are_each_run_s_own(lab: LocalLab, scripted: Path) -> None:
+    # Given many short runs that may share a process, of which one leaves a file without its name
+    (scripted / "omnetpp.ini").write_text("[General]\n")
+    program = (scripted / "simulate").read_text().replace("runs=0,1,2,3", "runs=$(seq -s , 0 39)")
+    (scripted / "simulate").write_text(program)
+    (scripted / "do.sh").write_text("echo $RUN > $STEM.sca; [ $RUN != 25 ] || echo here > trouble.txt\n")
+
+    # When they are run
+    said = lab("campaign", cwd=scripted)
+
+    # Then every run is done, and that file is the one run's
+    assert said.status == 0, said.stderr
+    owners = [
+        run["run"] for run in manifest(scripted)["runs"] if any("trouble" in file["path"] for file in run["files"])
+    ]
+    assert owners == [25]
+    assert len(names(scripted / "results", "*.sca")) == 40
+
+
+def test_a_client_that_is_ended_cancels_its_campaign(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign that would go on for ever
+    (scripted / "do.sh").write_text("echo $RUN > $STEM.sca; [ $RUN = 0 ] || while :; do sleep 0.05; done\n")
+    client = lab.start("campaign", "--jobs", "1", cwd=scripted)
+    wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
+
+    # When its terminal is closed, then nothing of it goes on
+    client.send_signal(signal.SIGHUP)
+    client.communicate(timeout=60)
+    assert client.returncode == 1
+    assert "no campaign is under way" in lab("lab", "status", cwd=scripted).stdout
+
+
+def test_a_campaign_can_be_cancelled_by_its_id(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign that would go on for ever
+    (scripted / "do.sh").write_text("while :; do sleep 0.05; done\n")
+    client = lab.start("campaign", cwd=scripted)
+    status = wait_for(
+        lambda: next((s for s in lab("lab", "status", cwd=scripted).stdout.splitlines() if ", 2 running" in s), ""),
+        "two runs are under way",
+    )
+
+    # When it is cancelled from elsewhere, then its client ends and says so
+    assert lab("lab", "cancel", status.split()[0], cwd=scripted).status == 0
+    stdout, _ = client.communicate(timeout=60)
+    assert client.returncode == 1
+    assert "cancelled" in stdout
+
+
+@pytest.mark.parametrize("service", ["agent", "foreman"])
+def test_a_lab_is_well_again_after_a_service_has_died(own_lab: LocalLab, scripted: Path, service: str) -> None:
+    # Given a campaign under way
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo $RUN > $STEM.sca\n")
+    client = own_lab.start("campaign", "--runs", "2,3", cwd=scripted)
+    wait_for(lambda: list(own_lab.home.glob("private/*/scripted/results")), "a run is under way")
+
+    # When a service is killed
+    pid = own_lab.service(service)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    gate.touch()
+    client.communicate(timeout=100)
+
+    # Then the campaign is done, or, without the foreman that knew it, its client is told; and the next one is done
+    assert client.returncode == (0 if service == "agent" else 3)
+    assert own_lab("campaign", cwd=scripted).status == 0
+    assert len(names(scripted / "results", "*.sca")) == 4
+
+
+def test_nothing_that_a_run_started_survives_the_lab(own_lab: LocalLab, scripted: Path) -> None:
+    # Given a run with a process in a session of its own
+    (scripted / "do.sh").write_text("setsid sleep 1000 & echo $! > results/pid; wait\n")
+    client = own_lab.start("campaign", "--runs", "0", cwd=scripted)
+    (pid_file,) = wait_for(lambda: list(own_lab.home.glob("private/*/scripted/results/pid")), "the run is under way")
+    pid = int(wait_for(pid_file.read_text, "its number"))
+
+    # When the lab is stopped, then that process has ended too
+    assert own_lab("lab", "stop", "--force", cwd=scripted).status == 0
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the process has ended")
+    client.kill()
+    client.communicate()
+
+
+@pytest.mark.parametrize("slots", ["0", "many", "-1"])
+def test_a_wrong_number_of_slots_is_wrong_use(own_lab: LocalLab, scripted: Path, slots: str) -> None:
+    # When the variable makes no sense, then that is said
+    said = own_lab("campaign", cwd=scripted, env={"LABFLEET_SLOTS": slots})
+    assert said.status == 2
+    assert "LABFLEET_SLOTS" in said.stderr

@@ -777,7 +777,7 @@ def test_each_snapshot_follows_the_last_and_sends_only_what_is_new(client: Clien
 # ---- sources -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["omnetpp.ini", "Host.ned", "x.xml", "README.md", "LICENSE", "notes.txt", "doc/a.png"])
+@pytest.mark.parametrize("name", ["omnetpp.ini", "Host.ned", "x.anf", "README.md", "LICENSE", "doc/a.png"])
 def test_files_that_no_build_reads_leave_sources_as_they_are(client: Client, name: str) -> None:
     # Given a project
     before = client.take()
