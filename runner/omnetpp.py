@@ -32,10 +32,11 @@ def opp_run(mode: str) -> str:
 
 
 def _model_options(launch: Launch) -> tuple[str, ...]:
+    """Return the options that say what is simulated.  Who gives a NED path of their own means that one alone."""
     options: list[str] = []
     for ini in launch.ini_files:
         options += ["-f", ini]
-    if launch.ned_path:
+    if launch.ned_path and not any(argument.startswith("-n") for argument in launch.arguments):
         options += ["-n", ";".join(launch.ned_path)]
     return (*options, *launch.arguments)
 

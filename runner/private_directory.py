@@ -19,6 +19,9 @@ LARGEST_COPY = 16 * 1024 * 1024
 MOST_LINKS = 500
 
 
+_FOLDER = "folder"
+
+
 @dataclass
 class PrivateDirectory:
     """A private directory, and what was in it before anything ran."""
@@ -30,6 +33,7 @@ class PrivateDirectory:
     working_directory: Path
     #: Real files at the beginning: path → (modification time, size).
     _given: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _at_first: dict[str, object] = field(default_factory=dict)
 
     @classmethod
     def create(cls, top: Path, name: str, checkout: Path, directory: str) -> "PrivateDirectory":
@@ -47,6 +51,7 @@ class PrivateDirectory:
             source, target = source / part, target / part
             target.mkdir()
         private._fill(source)
+        private._at_first = _content(top)
         return private
 
     def _fill(self, source: Path) -> None:
@@ -91,6 +96,22 @@ class PrivateDirectory:
         """Return a file's path relative to the project's root."""
         return os.path.relpath(path, self.root)
 
+    def is_as_new(self) -> bool:
+        """Say whether the next process may use it: nothing was added that is still there, nothing changed or gone.
+
+        Empty folders that were added are removed.
+        """
+        now = _content(self.top)
+        for folder in sorted(now.keys() - self._at_first.keys(), reverse=True):
+            if now[folder] != _FOLDER:
+                return False
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return False
+            del now[folder]
+        return now == self._at_first
+
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.top, ignore_errors=True)
@@ -121,3 +142,21 @@ def _link_files(source: Path, target: Path, left: list[int]) -> None:
             _link_files(Path(entry.path), target / entry.name, left)
         else:
             os.symlink(entry.path, target / entry.name)
+
+
+def _content(top: Path) -> dict[str, object]:
+    """Return what is in a directory: folders, the targets of links, time and size of files."""
+    found: dict[str, object] = {}
+    left = [str(top)]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    found[entry.path] = os.readlink(entry.path)
+                elif entry.is_dir():
+                    found[entry.path] = _FOLDER
+                    left.append(entry.path)
+                else:
+                    info = entry.stat()
+                    found[entry.path] = (info.st_mtime_ns, info.st_size, info.st_mode)
+    return found

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import zmq
 
-from runner import agent, omnetpp, shell
+from runner import agent, omnetpp, sharing, shell
 from runner.console import RunLog, Tail
 from runner.job_queue import WorkerEnd
 from runner.log_stream import GrowingLog, Sender, run_stream
 from runner.messages import ChunkEnded, ChunkStarted, RunProgressed, RunStarted
-from runner.model import Attempt, Campaign, Chunk, Command, File, Kind, Outcome, Prepared, Run, decode, encode
+from runner.model import Attempt, Campaign, Chunk, Command, File, Kind, Launch, Outcome, Prepared, Run, decode, encode
 from runner.paths import AttemptPaths, LabPaths
 from runner.private_directory import PrivateDirectory
 
@@ -52,6 +52,9 @@ class Slot:
         self._sender = Sender(context, paths.endpoint("hub-in"))
         self._to_uploader = context.socket(zmq.PUSH)
         self._to_uploader.connect(paths.endpoint("uploader"))
+        #: The directory of the chunk's next process, if the one before it left it as it was.
+        self._private: PrivateDirectory | None = None
+        self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
         self._works: dict[str, tuple[Campaign, Prepared, Path, dict[int, Run]]] = {}
 
     def simulate(self, argument: str) -> None:
@@ -62,6 +65,7 @@ class Slot:
         waiting, shared = list(chunk.attempts), chunk.shared
         try:
             work = self._work(chunk)
+            shared = shared and self._may_share_of.get(_kind(work), True)
             while waiting and not self._lab.is_cancelled(chunk.campaign):
                 over = self._simulate_together(work, waiting if shared else waiting[:1])
                 shared = shared and bool(over)
@@ -69,6 +73,7 @@ class Slot:
         except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
             log.exception("chunk %s", chunk.id)
             error = f"{type(problem).__name__}: {problem}"
+        self._remove_private()
         self._lab.post(
             ChunkEnded(
                 chunk.campaign,
@@ -94,16 +99,33 @@ class Slot:
 
         None is over if several left a file of which nobody knows whose it is.
         """
-        top = self._paths.private / f"{work.chunk.id}-{attempts[0].run}"
-        private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
-        try:
-            process = _SimulationProcess(work, attempts, private, self)
-            outcomes = process.follow()
-            for outcome, log_file in outcomes:
-                self._spool(outcome, log_file, private)
-        finally:
-            private.remove()
+        if self._private is None:
+            top = self._paths.private / f"{work.chunk.id}-{attempts[0].run}"
+            self._private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
+        outcomes = _SimulationProcess(work, attempts, self._private, self).follow()
+        done = [outcome for outcome, _ in outcomes if outcome.kind == "done"]
+        if len(done) > 1 and not self._may_share(work, done[-1]):
+            outcomes = []
+        for outcome, log_file in outcomes:
+            self._spool(outcome, log_file, self._private)
+        if not self._private.is_as_new():  # else it is the next process's: making one takes milliseconds
+            self._remove_private()
         return [Attempt(outcome.run, outcome.attempt) for outcome, _ in outcomes]
+
+    def _may_share(self, work: Work, outcome: Outcome) -> bool:
+        """Say whether runs of a campaign's kind may share a process; found out once, with a run that has done so."""
+        kind = _kind(work)
+        if work.campaign.batch is None and kind not in self._may_share_of and self._private:
+            top = self._paths.private / f"{work.chunk.id}-proof"
+            self._may_share_of[kind] = sharing.is_same_alone(
+                work.campaign, work.prepared, work.checkout, outcome, self._private.root, top
+            )
+        return self._may_share_of.get(kind, True)
+
+    def _remove_private(self) -> None:
+        if self._private:
+            self._private.remove()
+        self._private = None
 
     def _spool(self, outcome: Outcome, log_file: Path, private: PrivateDirectory) -> None:
         """Move a run's files to where the uploader takes them; the folder appears there complete."""
@@ -325,6 +347,11 @@ class _SimulationProcess:
             info.st_mtime_ns,
             given=self._private.was_given(path),
         )
+
+
+def _kind(work: Work) -> tuple[str, str, Launch]:
+    """Return what decides whether runs may share a process: the program, the configuration, and how it is started."""
+    return work.prepared.key, work.campaign.config, work.campaign.launch
 
 
 def judge(status: int, errors: Sequence[str], cancelled: bool) -> list[tuple[Kind, str]]:

@@ -1,17 +1,8 @@
 """Comparing result files: equal but for what differs between any two executions of the same run."""
 
-import re
 from pathlib import Path
 
-#: Run ids, dates, process ids and the options of Cmdenv; a line each, in .sca, .vec and .vci files alike.
-_DIFFERS = re.compile(rb"^(run |attr datetimef? |attr processid |config cmdenv-|file )")
-_RUN_ID = re.compile(rb"-\d{8}-\d\d:\d\d:\d\d-\d+")
-
-
-def comparable(path: Path) -> bytes:
-    """Return a result file's content without what differs between two executions of the same run."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    return b"".join(_RUN_ID.sub(b"", line) for line in lines if not _DIFFERS.match(line))
+from runner.sharing import are_equal
 
 
 def differences(ours: Path, theirs: Path, suffixes: tuple[str, ...] = (".sca", ".vec")) -> list[str]:
@@ -23,7 +14,7 @@ def differences(ours: Path, theirs: Path, suffixes: tuple[str, ...] = (".sca", "
     common = sorted(names(ours) & names(theirs))
     return [
         *(f"only in one: {name}" for name in sorted(names(ours) ^ names(theirs))),
-        *(f"not equal: {name}" for name in common if comparable(ours / name) != comparable(theirs / name)),
+        *(f"not equal: {name}" for name in common if not are_equal(ours / name, theirs / name)),
     ]
 
 

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the client's stages, and the lab that it starts", {"snapshot", "homecoming", "report", "local_lab"}),
     ("the lab's processes", {"services"}),
     ("the head's stage, and the two jobs", {"foreman", "build", "simulate"}),
-    ("what these are made of", {"agent", "scheduling", "program", "toolchain", "console"}),
+    ("what these are made of", {"agent", "scheduling", "program", "toolchain", "console", "sharing"}),
     ("the project description", {"config"}),
     (
         "support: one outside thing each",

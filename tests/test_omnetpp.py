@@ -396,3 +396,12 @@ def test_the_stem_of_odd_values_is_uncertain(value: str) -> None:
 def test_the_stem_of_a_file_is_its_name_without_folder_and_suffix(path: str, stem: str) -> None:
     # Given the path of a result file, when asked for its stem, then folder and suffix are gone
     assert omnetpp.stem_of(path) == stem
+
+
+@pytest.mark.parametrize("given", [("-n", "a;b"), ("-na;b",)])
+def test_a_ned_path_that_is_given_is_the_only_one(given: tuple[str, ...]) -> None:
+    # Given a project with a NED path, when the person gives another one, then that alone is used
+    launch = Launch(ned_path=("src",), arguments=given)
+    command = omnetpp.simulation_command(("./sim",), launch, "Foo", [1])
+    assert "src" not in command
+    assert [word for word in command if word in given] == list(given)

@@ -550,6 +550,23 @@ def test_files_that_cannot_be_told_apart_are_each_run_s_own(lab: LocalLab, scrip
     assert len(names(scripted / "results", "*.sca")) == 40
 
 
+def test_a_run_leaves_what_it_would_leave_alone(lab: LocalLab, scripted: Path) -> None:
+    # Given many short runs of a program that remembers how many runs its process has done, as models' statics do
+    (scripted / "omnetpp.ini").write_text("[General]\n")
+    program = (scripted / "simulate").read_text().replace("runs=0,1,2,3", "runs=$(seq -s , 0 39)")
+    program = program.replace(
+        "        RUN=$run STEM", "        count=$((count + 1))\n        COUNT=$count RUN=$run STEM"
+    )
+    (scripted / "simulate").write_text(program)
+    (scripted / "do.sh").write_text("echo $COUNT > $STEM.sca\n")
+
+    # When they are run, then none shows that others were there before
+    said = lab("campaign", cwd=scripted)
+    assert said.status == 0, said.stderr
+    assert {file.read_text() for file in (scripted / "results").glob("*.sca")} == {"1\n"}
+    assert len(names(scripted / "results", "*.sca")) == 40
+
+
 def test_a_client_that_is_ended_cancels_its_campaign(lab: LocalLab, scripted: Path) -> None:
     # Given a campaign that would go on for ever
     (scripted / "do.sh").write_text("echo $RUN > $STEM.sca; [ $RUN = 0 ] || while :; do sleep 0.05; done\n")
