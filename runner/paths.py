@@ -28,8 +28,6 @@ from pathlib import Path
 #: The folder that holds tasks.py, runner/, playbooks/, inventory/ and examples/: a checkout, or the wheel's folder.
 SOURCE = Path(__file__).resolve().parent.parent
 
-PLAYBOOKS = SOURCE / "playbooks"
-INVENTORY = SOURCE / "inventory"
 EXAMPLE = SOURCE / "examples" / "aloha"
 
 #: Folders that a simulation fills; they never travel with a snapshot.
