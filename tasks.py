@@ -143,13 +143,13 @@ The services start with the first campaign, and end by themselves when idle."""
 @command(takes_rest=True)
 def lab(c: Context) -> None:
     """See, cancel, stop: lab status | lab cancel CAMPAIGN | lab stop [--force] (lab --help)."""
-    from runner import local_lab
+    from runner import labs, local_lab
 
     match remainder():
         case [] | ["status"]:
-            print(local_lab.describe())
+            print(labs.describe())
         case ["cancel", campaign_id]:
-            local_lab.cancel(campaign_id)
+            labs.cancel(campaign_id)
             print(f"{campaign_id} is cancelled")
         case ["stop", *force] if force in ([], ["--force"]):
             print("the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running")

@@ -1,168 +1,183 @@
-"""One agent per host: what its slots share (mirror, checkouts), the uploader, and the slots themselves.
+"""One agent per host: keeps the slots (and the builder) alive, uploads what they finish, reports how the machine is.
 
-The first slot that needs a revision fetches it and lays it out, the others wait for it at a lock: whatever the number
-of slots, commit and products come to the host once.
+On SIGUSR1 it drains: every slot finishes its job, what is finished is uploaded, and the agent ends.  On SIGHUP it takes
+over the revision of labfleet's code that the git server has now: it becomes the new agent in the same process, and
+each slot is replaced when its job is done.
 """
 
-import fcntl
+import json
 import logging
 import os
 import shutil
+import signal
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import threading
+import time
+from dataclasses import dataclass
 
-import zmq
-
-from runner import repository, results, shell
+from runner import curve, shell
+from runner.head import Head
 from runner.job_queue import WorkerEnd
-from runner.messages import DeliveryFailed, HostUp, RunDelivered, SlotDied
-from runner.model import Attempt, Campaign
-from runner.paths import AttemptPaths, LabPaths
+from runner.machine import Machine, WorkerSettings, become_deployed
+from runner.messages import HostReport, HostUp, SlotDied
+from runner.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
-#: How often an attempt's delivery is tried, about twice a second.
-MOST_TRIES = 240
+#: Seconds between looks at the workers, and between reports.
+LOOK, REPORT = 0.5, 2.0
+
+#: The variable by which an agent hands its workers over to its successor.
+WORKERS = "LABFLEET_WORKERS"
+
+BUILDER = "builder"
 
 
-# ---- mirror and checkouts ----------------------------------------------------------------------------------------
+@dataclass
+class Worker:
+    """A slot or the builder: its process and the revision of labfleet's code that it runs."""
 
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it goes with the process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def provide_commit(paths: LabPaths, campaign: Campaign) -> Path:
-    """Return this host's mirror of a campaign's project, with the campaign's commit in it."""
-    mirror = paths.mirror(campaign.project)
-    with locked(mirror.with_suffix(".lock")):
-        repository.create(mirror)
-        if not repository.has_commit(mirror, campaign.commit):
-            repository.fetch(mirror, str(paths.repository(campaign.project)), f"refs/snapshots/{campaign.commit}")
-    return mirror
-
-
-def provide_checkout(paths: LabPaths, campaign: Campaign, key: str) -> Path:
-    """Return a directory with a campaign's files and, laid beside them, the products of its build; read-only."""
-    checkout = paths.checkout(campaign.tree, key)
-    if checkout.exists():
-        return checkout
-    with locked(checkout.with_suffix(".lock")):
-        if not checkout.exists():
-            mirror = provide_commit(paths, campaign)
-            half = checkout.with_suffix(".new")
-            if half.exists():  # of a slot that died; it may be read-only already
-                shell.run(["chmod", "-R", "u+w", str(half)])
-                shutil.rmtree(half)
-            half.mkdir(parents=True)
-            repository.lay_out(mirror, campaign.tree, half, half.with_suffix(".index"))
-            _lay_beside(paths.product(key) / "tree", half)
-            shell.run(["chmod", "-R", "a-w", str(half)])
-            os.rename(half, checkout)
-    return checkout
-
-
-def _lay_beside(products: Path, checkout: Path) -> None:
-    """Link the products into a checkout, in place of what the commit may have under their names."""
-    for folder, _, names in os.walk(products):
-        target = checkout / os.path.relpath(folder, products)
-        target.mkdir(exist_ok=True)
-        for name in names:
-            (target / name).unlink(missing_ok=True)
-            os.link(os.path.join(folder, name), target / name, follow_symlinks=False)
-
-
-# ---- the agent's own process -------------------------------------------------------------------------------------
+    process: shell.Process
+    revision: str
+    #: It was told to end after its job.
+    retires: bool = False
 
 
 class Agent:
-    """Keeps the slots (and the builder) of one host alive and uploads what they have finished."""
+    """Serves until the process is ended, or drained.  Workers end with it."""
 
-    def __init__(self, host: str, slots: int, paths: LabPaths, lab: WorkerEnd) -> None:
-        self._host, self._paths, self._lab = host, paths, lab
-        self._slots = slots
-        self._workers: dict[str, shell.Process] = {}
-        self._tries: Counter[str] = Counter()
+    def __init__(self, machine: Machine, lab: WorkerEnd, head: Head) -> None:
+        self._machine, self._paths, self._lab = machine, machine.paths, lab
+        self._uploader = Uploader(machine.paths, head, lab)
+        self._workers: dict[str, Worker] = {}
+        self._woken = threading.Event()
+        self._drains = False
+        self._changes = False
 
     def run(self) -> None:
-        """Serve until the process is ended.  Workers end with it."""
-        self._paths.spool.mkdir(parents=True, exist_ok=True)
-        for half in self._paths.spool.glob(".*"):  # of slots that died while they moved files there
-            shutil.rmtree(half, ignore_errors=True)
+        """Serve."""
+        if self._machine.settings:
+            signal.signal(signal.SIGUSR1, lambda *_: self._wake(drains=True))
+            signal.signal(signal.SIGHUP, lambda *_: self._wake(changes=True))
+        if handed_over := os.environ.pop(WORKERS, ""):
+            self._take_over(json.loads(handed_over))
+        else:
+            self._begin()
+        self._uploader.start()
+        next_report = time.monotonic()
+        while not (self._drains and not self._workers and self._uploader.is_done()):
+            self._watch_workers()
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + REPORT
+                self._lab.post(self._report())
+            if self._changes:
+                self._become_new()
+            self._woken.wait(LOOK)
+            self._woken.clear()
+        self._lab.post(self._report())
+
+    def _wake(self, *, drains: bool = False, changes: bool = False) -> None:
+        self._drains = self._drains or drains
+        self._changes = self._changes or changes
+        self._woken.set()
+
+    # ---- beginning, and becoming another revision ----
+
+    def _begin(self) -> None:
+        """Start all workers; whatever an earlier agent's have left behind is removed."""
         shell.end_marked(self._paths.home)
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        inbox = context.socket(zmq.PULL)
-        inbox.bind(self._paths.endpoint("uploader"))
-        for index in range(self._slots):
-            self._start_worker("slot", f"slot{index + 1}")
-        self._start_worker("builder", "builder")
-        self._lab.post(HostUp(self._host, self._slots))
-        left = [path.name for path in self._paths.spool.iterdir()]
-        while True:
-            names = left
-            if inbox.poll(500):
-                names.append(inbox.recv().decode())
-                while inbox.poll(0):
-                    names.append(inbox.recv().decode())
-            left = self._deliver(names)
-            self._watch_workers()
+        for name in self._wanted():
+            self._start(name)
+        key = curve.own_keys(self._paths.keys, "worker").public.decode() if self._machine.settings else ""
+        self._lab.post(HostUp(self._machine.name, self._machine.slots, key))
 
-    def _start_worker(self, role: str, name: str) -> None:
-        log_file = self._paths.service_logs / f"{name}.log"
-        with log_file.open("ab") as output:
-            self._workers[name] = shell.start(
-                [sys.executable, "-m", "runner.services", role, name],
-                cwd=self._paths.home,
-                env=os.environ,
-                output=output,
-                dies_with_parent=True,
-            )
+    def _wanted(self) -> list[str]:
+        """Return the names of this host's workers."""
+        settings = self._machine.settings
+        builds = not isinstance(settings, WorkerSettings) or settings.builder
+        return [*(f"slot{index + 1}" for index in range(self._machine.slots)), *([BUILDER] if builds else [])]
+
+    def _become_new(self) -> None:
+        """Become the agent of the deployed revision, in this very process: its children stay its children."""
+        log.warning("taking over the deployed revision")
+        self._uploader.pause()
+        handed = {name: [worker.process.pid, worker.revision] for name, worker in self._workers.items()}
+        become_deployed("agent", **{WORKERS: json.dumps(handed)})
+
+    def _take_over(self, handed: dict[str, tuple[int, str]]) -> None:
+        """Adopt a predecessor's workers; those of another revision end after their job, and are replaced."""
+        for name, (pid, revision) in handed.items():
+            self._workers[name] = Worker(shell.Process(pid), revision)
+        for name in self._wanted():
+            if name not in self._workers:
+                self._start(name)
+        for worker in self._workers.values():
+            if worker.revision != self._machine.revision:
+                self._retire(worker)
+
+    # ---- workers ----
+
+    def _start(self, name: str) -> None:
+        role = BUILDER if name == BUILDER else "slot"
+        argv = [sys.executable, "-m", "runner.services", role, name]
+        if self._machine.settings:  # the machine's journal is the log
+            process = shell.start(argv, cwd=self._paths.home, env=os.environ, output=2, dies_with_parent=True)
+        else:
+            with (self._paths.service_logs / f"{name}.log").open("ab") as output:
+                process = shell.start(argv, cwd=self._paths.home, env=os.environ, output=output, dies_with_parent=True)
+        self._workers[name] = Worker(process, self._machine.revision)
+
+    def _retire(self, worker: Worker) -> None:
+        """Let a worker end after its job.  Told twice, RQ would leave the job unfinished."""
+        if not worker.retires:
+            worker.retires = True
+            worker.process.signal(signal.SIGTERM)
 
     def _watch_workers(self) -> None:
-        """Start dead workers again and tell the foreman, whose runs they may have had."""
-        for name, process in list(self._workers.items()):
-            status = process.wait(0)
-            if status is not None:
-                log.warning("%s ended with status %s and is started again", name, status)
+        """Start workers again that have ended; the foreman is told of those that died, whose runs they may have had."""
+        for name, worker in list(self._workers.items()):
+            if self._drains:
+                self._retire(worker)
+            status = worker.process.wait(0)
+            if status is None:
+                continue
+            if status != 0 or not worker.retires:
+                log.warning("%s ended with status %s", name, status)
                 shell.end_marked(self._paths.home, name)
-                self._lab.post(SlotDied(self._host, name))
-                self._start_worker("builder" if name == "builder" else "slot", name)
-
-    def _deliver(self, names: list[str]) -> list[str]:
-        """Bring finished attempts from the spool to the result store, tell the foreman, and return what is left."""
-        left = []
-        for name in names:
-            attempt = AttemptPaths(self._paths.spool / name)
-            try:
-                outcome = results.sealed(attempt)
-                store = self._paths.campaign(outcome.campaign)
-                target = store.incoming(outcome.run, outcome.attempt)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(target, ignore_errors=True)
-                os.rename(attempt.root, target)
-            except (OSError, ValueError) as error:
-                log.warning("%s cannot be delivered: %s", name, error)
-                self._tries[name] += 1
-                if self._tries[name] < MOST_TRIES:
-                    left.append(name)
-                else:
-                    self._give_back(name)
+                self._lab.post(SlotDied(self._machine.name, name))
+            if self._drains:
+                del self._workers[name]
             else:
-                self._lab.post(RunDelivered(outcome))
-        return left
+                self._start(name)
 
-    def _give_back(self, name: str) -> None:
-        """Let the foreman begin a run again whose files cannot be delivered; what there is of them goes."""
-        shutil.rmtree(self._paths.spool / name, ignore_errors=True)
-        campaign, run, number = name.rsplit(".", 2)
-        self._lab.post(DeliveryFailed(campaign, Attempt(int(run), int(number))))
+    # ---- reports ----
+
+    def _report(self) -> HostReport:
+        settings = self._machine.settings
+        memory = _memory()
+        disk = shutil.disk_usage(self._paths.home)
+        revisions = {worker.revision for name, worker in self._workers.items() if name != BUILDER}
+        newest_first = sorted(revisions, key=lambda revision: revision != self._machine.revision)
+        return HostReport(
+            self._machine.name,
+            self._machine.slots,
+            draining=self._drains,
+            tags=settings.tags if isinstance(settings, WorkerSettings) else (),
+            desktop=isinstance(settings, WorkerSettings) and settings.desktop,
+            load=os.getloadavg()[0],
+            memory_free=memory.get("MemAvailable", 0),
+            memory_total=memory.get("MemTotal", 0),
+            disk_free=disk.free,
+            disk_total=disk.total,
+            image=settings.image if settings else "",
+            revisions=tuple(newest_first),
+        )
+
+
+def _memory() -> dict[str, int]:
+    """Return the sizes in /proc/meminfo in bytes."""
+    with open("/proc/meminfo") as file:
+        fields = (line.split() for line in file)
+        return {words[0].rstrip(":"): int(words[1]) * 1024 for words in fields if len(words) == 3}

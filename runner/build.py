@@ -16,15 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import zmq
-
-from runner import agent, omnetpp, program, repository, shell
+from runner import checkouts, omnetpp, program, repository, shell
 from runner.errors import BuildFailed, LabfleetError
+from runner.head import Head
 from runner.job_queue import WorkerEnd
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
+from runner.machine import Machine
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused
 from runner.model import Campaign, Prepared, Run, Value, decode, encode
-from runner.paths import LabPaths
+from runner.paths import build_log_parcel
 from runner.private_directory import PrivateDirectory
 from runner.toolchain import Toolchains
 
@@ -62,50 +62,53 @@ class Product(Value, frozen=True):
 class Builder:
     """Prepares one campaign after the other: product and list of runs."""
 
-    def __init__(self, paths: LabPaths, lab: WorkerEnd) -> None:
-        self._paths, self._lab = paths, lab
-        self._sender = Sender(zmq.Context(), paths.endpoint("hub-in"))
+    def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender) -> None:
+        self._machine, self._paths = machine, machine.paths
+        self._lab, self._head, self._sender = lab, head, sender
         self._toolchains = Toolchains()
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went."""
+        event: CampaignPrepared | CampaignRefused
         try:
-            campaign = self._lab.campaign(campaign_id)
-            prepared = self._prepare(campaign)
+            event = self._prepare(self._lab.campaign(campaign_id))
         except LabfleetError as error:
-            self._lab.post(CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint))
+            event = CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
         except Exception as error:  # whatever it was, the campaign's owner has to know
             log.exception("build job of %s", campaign_id)
-            self._lab.post(
-                CampaignRefused(
-                    campaign_id,
-                    int(LabfleetError.exit_code),
-                    f"the build job failed: {error}",
-                    f"see {self._paths.service_logs / 'builder.log'}",
-                )
+            event = CampaignRefused(
+                campaign_id,
+                int(LabfleetError.exit_code),
+                f"the build job failed on {self._machine.name}: {error}",
+                f"see the builder's log on {self._machine.name}: {self._own_log()}",
             )
-        else:
-            self._lab.post(CampaignPrepared(campaign_id, prepared))
+        self._deliver_log(campaign_id)
+        self._lab.post(event)
 
-    def _prepare(self, campaign: Campaign) -> Prepared:
+    def _own_log(self) -> str:
+        """Return where an administrator finds what this process prints."""
+        return "journalctl -u labfleet-worker" if self._machine.settings else f"{self._paths.service_logs}/builder.log"
+
+    def _prepare(self, campaign: Campaign) -> CampaignPrepared:
         identity = self._toolchains.identify(campaign.environment)
         key = build_key(campaign, identity)
-        product, built = self._product(campaign, key, identity)
-        checkout = agent.provide_checkout(self._paths, campaign, key)
+        product, built, parcel = self._product(campaign, key, identity)
+        checkout = checkouts.provide_checkout(self._paths, self._head, campaign, key)
         argv = program.find(campaign, product.target, checkout)
-        return Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
+        prepared = Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
+        return CampaignPrepared(campaign.id, prepared, parcel)
 
-    def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool]:
-        """Return the product of a key, and whether it had to be built."""
-        record = self._paths.product(key) / "product.json"
-        if record.exists():
-            found: Product = decode(record.read_bytes(), Product)
-            return found, False
-        mirror = agent.provide_commit(self._paths, campaign)
+    def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool, str]:
+        """Return the product of a key, whether it had to be built, and the parcel in which it went to the head."""
+        there = checkouts.provide_product(self._paths, self._head, key)
+        if there:
+            found: Product = decode((there / "product.json").read_bytes(), Product)
+            return found, False, ""
+        mirror = checkouts.provide_commit(self._paths, self._head, campaign)
         rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
         variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
         place = self._paths.builder(campaign.project, variant[:12])
-        with agent.locked(place.with_suffix(".lock")):
+        with checkouts.locked(place.with_suffix(".lock")):
             if (place / "busy").exists():  # a build was cut short: nobody knows which of its files are whole
                 shutil.rmtree(place)
             if campaign.build.commands:
@@ -118,11 +121,34 @@ class Builder:
             (place / "busy").unlink()
             product = Product(key, toolchain, self._target(campaign, tree))
             self._store(campaign, product, tree, place / "index")
-        return product, bool(campaign.build.commands)
+        return product, bool(campaign.build.commands), self._deliver_product(key)
+
+    def _deliver_product(self, key: str) -> str:
+        """Bring a product to the head and return the parcel's name; nothing is to be done where the store is here."""
+        if self._head.shares_store:
+            return ""
+        parcel = self._paths.outgoing / f"{key}.{uuid.uuid4().hex[:8]}.product"
+        shutil.copytree(self._paths.product(key), parcel, symlinks=True, copy_function=os.link)
+        self._head.deliver([parcel])
+        return parcel.name
+
+    def _deliver_log(self, campaign: str) -> None:
+        """Bring a campaign's build log to the head; without it, the campaign can go on."""
+        written = self._paths.build_log(campaign)
+        if not written.exists():
+            return
+        parcel = self._paths.outgoing / build_log_parcel(campaign)
+        parcel.mkdir(parents=True, exist_ok=True)
+        os.rename(written, parcel / "build.log")
+        try:
+            self._head.deliver([parcel])
+        except OSError as error:
+            log.warning("the build log of %s cannot be delivered: %s", campaign, error)
 
     def _make(self, campaign: Campaign, tree: Path) -> None:
         """Run the build commands, their output streamed and kept.  Raises BuildFailed."""
-        log_file = self._paths.campaign(campaign.id).build_log
+        log_file = self._paths.build_log(campaign.id)
+        log_file.parent.mkdir(parents=True, exist_ok=True)
         growing = GrowingLog(log_file, campaign.id, BUILD_STREAM, self._sender)
         console_file = log_file.with_suffix(".console")
         try:
@@ -137,8 +163,7 @@ class Builder:
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
-                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}",
-                        f"the whole log: {log_file}",
+                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}"
                     )
         finally:
             growing.close()
@@ -219,7 +244,13 @@ def digest(*parts: str) -> str:
 def build_environment(campaign: Campaign) -> dict[str, str]:
     """Return the environment of build commands: the campaign's, without what a make around labfleet has left there."""
     kept = {name: value for name, value in campaign.environment.items() if name not in MAKES_OWN}
-    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
+    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{parallel_compilations()}"}
+
+
+def parallel_compilations() -> int:
+    """Return how many compilations may be under way: as many as distcc's hosts take, else one per core."""
+    limits = re.findall(r"/(\d+)", os.environ.get("DISTCC_HOSTS", ""))  # HOST/LIMIT,OPTIONS …
+    return sum(map(int, limits)) or os.cpu_count() or 1
 
 
 def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:

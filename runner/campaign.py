@@ -5,14 +5,13 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
 
 import zmq
 
-from runner import config, lab, local_lab, log_stream, results, snapshot
+from runner import config, lab, labs, log_stream, results, snapshot
 from runner.errors import LabFailed, from_code
 from runner.homecoming import Home
 from runner.lab import ForemanClient, Lab
@@ -30,7 +29,6 @@ from runner.messages import (
     Submit,
 )
 from runner.model import PROTOCOL, Campaign, Outcome, Prepared, Result, encode
-from runner.paths import AttemptPaths
 from runner.report import View
 
 #: Seconds between redraws of the live view.
@@ -41,9 +39,6 @@ SILENCE = 3.0
 
 #: Pieces of logs that are shown in a row.
 MOST_PIECES = 32
-
-#: Variables of the client's shell that are nobody's business.
-PRIVATE_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 
 
 @dataclass(frozen=True)
@@ -65,31 +60,19 @@ class Order:
     dry_run: bool = False
 
 
-def campaign_environment(environment: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that goes with a campaign: the client's, without what is private to its shell."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if not any(word in name.upper() for word in PRIVATE_WORDS) and not name.startswith("LABFLEET_")
-    }
-    return {**kept, **more}
-
-
 def new_id(now: float) -> str:
     """Return a campaign's id: sorts by time, and two clients never choose the same."""
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{secrets.token_hex(2)}"
 
 
-def describe(
-    order: Order, project: config.Project, taken: snapshot.Snapshot, environment: Mapping[str, str]
-) -> Campaign:
+def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, the_lab: Lab) -> Campaign:
     """Return the campaign that an order means."""
     now = time.time()
     launch = project.launch
     return Campaign(
         id=new_id(now),
         protocol=PROTOCOL,
-        project=project.id,
+        project=the_lab.project_id(project.id),
         name=project.name,
         commit=taken.commit,
         tree=taken.tree,
@@ -100,7 +83,7 @@ def describe(
         mode=order.mode,
         build=project.build,
         launch=type(launch)(launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)),
-        environment=campaign_environment(environment, project.environment),
+        environment={**the_lab.environment(os.environ), **project.environment},
         submitted=now,
         user=getuser(),
         jobs=order.jobs,
@@ -118,18 +101,20 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C: nobody is left who waits
         signal.signal(number, signal.default_int_handler)
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
-        the_lab = local_lab.connect(context)
+    with labs.connected(start=True) as (context, the_lab):
         private = the_lab.paths.snapshots(project.id)
         taken = snapshot.take(project.root, project.include, private)
-        snapshot.push(taken, private, the_lab.git_server(project.id))
-        campaign = describe(order, project, taken, os.environ)
-        follower = Follower(context, the_lab, project, campaign, order, view)
-        result = follower.follow(began)
-    finally:
-        context.destroy(linger=1000)
-    return result
+        server = the_lab.git_server(project.id)
+        snapshot.push(
+            taken,
+            private,
+            server.address,
+            ssh=server.ssh,
+            receive_pack=server.receive_pack,
+            identity=server.identity,
+        )
+        campaign = describe(order, project, taken, the_lab)
+        return Follower(context, the_lab, project, campaign, order, view).follow(began)
 
 
 class Follower:
@@ -147,7 +132,7 @@ class Follower:
         self._project, self._campaign, self._order, self._view = project, campaign, order, view
         self._lab = the_lab
         self._foreman = ForemanClient(context, the_lab)
-        self._viewer = log_stream.Viewer(context, the_lab.hub, campaign.id) if order.verbose else None
+        self._viewer = log_stream.Viewer(context, the_lab.hub, campaign.id, the_lab.access) if order.verbose else None
         self._logs: dict[str, _LogLines] = {}
         self._home = Home(the_lab, project, campaign)
         self._store = the_lab.paths.campaign(campaign.id)
@@ -162,11 +147,12 @@ class Follower:
         """Do everything from submission to the manifest."""
         try:
             self._listen_until_cancelled()
+            self._home.finish()
+            self._drain_brought()
         finally:
             self._foreman.close()
             if self._viewer:
                 self._viewer.close()
-        self._home.finish()
         if self.prepared is None:  # cancelled by somebody before there was anything to do
             raise LabFailed(f"campaign {self._campaign.id} was cancelled while it was built")
         return (None if self._order.dry_run else self._result(self.prepared, began)), self.prepared
@@ -205,6 +191,7 @@ class Follower:
                 elif not isinstance(message, AnyAnswer):  # that a cancellation was accepted is nothing to tell
                     self._take(message)
             self._check_silence()
+            self._drain_brought()
             for _ in range(MOST_PIECES):  # then events and the live view have their turn
                 piece = self._viewer.receive() if self._viewer else None
                 if piece is None:
@@ -218,10 +205,7 @@ class Follower:
         """Ask a lab from which nothing is heard whether it still has the campaign.  Raises LabFailed without answer."""
         now = time.monotonic()
         if self._asked is not None and now - self._asked > lab.PATIENCE:
-            raise LabFailed(
-                "the lab does not answer any more",
-                f"was it stopped?  labfleet lab status tells; logs: {self._lab.paths.service_logs}",
-            )
+            raise LabFailed("the lab does not answer any more", f"was it stopped?  {self._lab.advice}")
         if self._asked is None and now - self._heard > SILENCE:
             self._asked = now
             self._foreman.socket.send(encode(AskStatus()))
@@ -231,23 +215,26 @@ class Follower:
         if self._ended is None and all(campaign.id != self._campaign.id for campaign in status.campaigns):
             raise LabFailed(
                 f"the lab's services were started anew and do not know campaign {self._campaign.id}",
-                f"runs that were done are in {self._store.root}; logs: {self._lab.paths.service_logs}",
+                f"runs that were done are in {self._store.root}; {self._lab.advice}",
             )
 
     def _take(self, event: AnyEvent) -> None:
         """Take note of one event and show it."""
         match event:
             case CampaignRefused(_, exit_code, message, hint):
-                raise from_code(exit_code, message, hint)
+                self._lab.bring_build_log(self._campaign.id)
+                log = f"the whole log: {self._store.build_log}" if self._store.build_log.exists() else ""
+                raise from_code(exit_code, message, "\n".join(filter(None, (hint, log))))
             case CampaignPrepared(_, prepared):
                 self.prepared = prepared
-                self._drain("build", None)
+                if prepared.built:
+                    self._lab.bring_build_log(self._campaign.id)
+                self._drain(log_stream.BUILD_STREAM, self._store.build_log)
             case RunStarted(_, run, attempt):
                 self._follow_log(log_stream.run_stream(run, attempt), f"{self._campaign.config} #{run}")
             case RunCommitted(outcome):
                 self._outcomes[outcome.run] = outcome
                 self._home.bring(outcome)
-                self._drain(log_stream.run_stream(outcome.run, outcome.attempt), outcome)
             case CampaignEnded():
                 self._ended = event
         self._view.event(event)
@@ -259,15 +246,17 @@ class Follower:
             self._logs[stream] = _LogLines(name, self._view)
             self._viewer.follow(stream)
 
-    def _drain(self, stream: str, outcome: Outcome | None) -> None:
+    def _drain_brought(self) -> None:
+        """Runs have come home: show the rest of their logs."""
+        while (outcome := self._home.next_brought()) is not None:
+            whole = self._home.collector.home.log(outcome.run)
+            self._drain(log_stream.run_stream(outcome.run, outcome.attempt), whole)
+
+    def _drain(self, stream: str, whole: Path) -> None:
         """A log has ended: show what the hub has not sent yet, from the log that came with the results."""
         lines = self._logs.pop(stream, None)
         if self._viewer is None or lines is None:
             return
-        whole = self._store.build_log
-        if outcome:
-            committed = self._store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
-            whole = AttemptPaths(committed).log
         if whole.exists():
             with whole.open("rb") as log:
                 log.seek(self._viewer.offset(stream))

@@ -1,26 +1,29 @@
 """The foreman: takes campaigns on, keeps the hosts' queues fed, and tells the clients what happens.
 
-All decisions are in scheduling.py; this is the part that listens and acts.  It waits for three things at once: requests
-of clients, events of workers (a thread reads Redis), and commits to the result store (a thread waits for the disk).
+All decisions are in scheduling.py; this is the part that listens and acts: to requests of clients, to events of workers
+and to what was committed (intake.py).
 """
 
 import logging
-import os
-import queue
-import threading
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+import msgspec
 import zmq
 
-from runner import results, scheduling
+from runner import curve, results, scheduling
 from runner.errors import ExitCode
+from runner.hosts import Hosts
+from runner.intake import Intake
 from runner.job_queue import JobQueue
+from runner.machine import Machine, become_deployed, idle_seconds
 from runner.messages import (
     Accepted,
     Answer,
     AnyEvent,
     AnyRequest,
+    AskMachines,
     AskStatus,
     CampaignEnded,
     CampaignEvent,
@@ -32,7 +35,9 @@ from runner.messages import (
     ChunkStarted,
     DeliveryFailed,
     Event,
+    HostReport,
     HostUp,
+    Machines,
     Refused,
     RunCommitted,
     RunDelivered,
@@ -42,15 +47,10 @@ from runner.messages import (
     Submit,
 )
 from runner.model import PROTOCOL, Attempt, Campaign, Outcome, decode, encode
-from runner.paths import LabPaths
 from runner.scheduling import CampaignState
 
 log = logging.getLogger(__name__)
 
-#: Deliveries that are committed together.
-MOST_COMMITS = 200
-#: Seconds until deliveries that could not be written to the disk are tried again.
-COMMIT_PAUSE = 2.0
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
 
@@ -58,115 +58,114 @@ LARGEST_REQUEST = 4 << 20
 class Foreman:
     """Serves clients and keeps workers busy until nobody has needed it for a while."""
 
-    def __init__(self, paths: LabPaths, jobs: JobQueue, idle_seconds: float) -> None:
-        self._paths, self._jobs, self._idle_seconds = paths, jobs, idle_seconds
+    def __init__(self, machine: Machine, jobs: JobQueue) -> None:
+        self._machine, self._paths, self._jobs = machine, machine.paths, jobs
+        #: On a remote lab people come with keys, and machines may vanish; a local lab ends when it is idle.
+        self._is_remote = machine.settings is not None
         self._states: dict[str, CampaignState] = {}
         self._followers: dict[str, set[bytes]] = {}
-        self._hosts: dict[str, int] = {}
-        self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._hosts = Hosts()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._desk = self._context.socket(zmq.ROUTER)
         self._desk.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
         self._desk.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self._desk.set(zmq.LINGER, 1000)
-        self._pause = threading.Event()
         self._ends = False
+        self._changes = False
+        #: Was there nothing but the machines' regular reports in this turn of the loop?
+        self._only_reports = True
 
-    def run(self, endpoint: str) -> None:
-        """Serve until told to shut down, or idle for long enough."""
-        self._desk.bind(endpoint)
+    def run(self) -> None:
+        """Serve until told to shut down; a local lab's also ends when it has been idle for long enough.
+
+        On SIGHUP it becomes the deployed revision of itself as soon as no campaign is under way.
+        """
+        if self._is_remote:
+            self._guard()
+        self._desk.bind(self._machine.foreman)
         inbox = self._context.socket(zmq.PULL)
         inbox.set(zmq.RCVHWM, 0)
         inbox.bind("inproc://events")
-        for work in (self._read_events, self._commit_deliveries):
-            threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
+        Intake(self._paths, self._jobs, self._context, "inproc://events").start()
         poller = zmq.Poller()
         poller.register(self._desk, zmq.POLLIN)
         poller.register(inbox, zmq.POLLIN)
         last_needed = time.monotonic()
         while not self._ends:
             ready = dict(poller.poll(1000))
+            self._only_reports = self._desk not in ready
             if self._desk in ready:
                 self._serve_client()
             if inbox in ready:
                 self._take_events(inbox)
+            if self._is_remote:
+                self._give_up_silent_hosts()
             self._feed()
-            if ready or self._states:
+            if self._changes and not self._states:
+                become_deployed("foreman")
+            if self._states or (ready and not self._only_reports):
                 last_needed = time.monotonic()
-            if time.monotonic() - last_needed > self._idle_seconds:
-                log.warning("nobody has needed this lab for %.0f s: it ends", self._idle_seconds)
+            if not self._is_remote and time.monotonic() - last_needed > idle_seconds():
+                log.warning("nobody has needed this lab for %d s: it ends", idle_seconds())
                 return
         self._desk.close()
 
-    # ---- threads: what waits for something else than a socket ----
+    def _guard(self) -> None:
+        """Let only registered people in, and tell the workers whom they may trust."""
+        signal.signal(signal.SIGHUP, self._note_change)
+        keys = curve.own_keys(self._paths.keys, "server")
+        curve.guard(self._context, self._paths.keys)
+        curve.serve(self._desk, keys, curve.PEOPLE)
+        self._jobs.keep_lab_key(keys.public.decode())
+        (self._paths.keys / "protocol").write_text(f"{PROTOCOL}\n")
+        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.home / "products"):
+            folder.mkdir(exist_ok=True)
 
-    def _inbox(self) -> "zmq.Socket[bytes]":
-        socket = self._context.socket(zmq.PUSH)
-        socket.set(zmq.SNDHWM, 0)
-        socket.connect("inproc://events")
-        return socket
-
-    def _read_events(self) -> None:
-        """Hand the workers' events to the main thread."""
-        socket = self._inbox()
-        for position, events in self._jobs.events():
-            for event in events:
-                if isinstance(event, RunDelivered):
-                    self._delivered.put(event.outcome)
-                else:
-                    socket.send(encode(event))
-            self._jobs.drop_events(position)
-
-    def _commit_deliveries(self) -> None:
-        """Commit what was delivered, and hand the outcomes to the main thread."""
-        socket = self._inbox()
-        while True:
-            delivered = [self._delivered.get()]
-            while len(delivered) < MOST_COMMITS and not self._delivered.empty():
-                delivered.append(self._delivered.get())
-            try:
-                results.commit(self._paths, delivered)
-            except OSError as error:
-                log.warning("deliveries cannot be committed, the next try follows: %s", error)
-                self._pause.wait(COMMIT_PAUSE)
-                for outcome in delivered:
-                    self._delivered.put(outcome)
-                continue
-            for outcome in delivered:
-                socket.send(encode(self._fate(outcome)))
-
-    def _fate(self, outcome: Outcome) -> RunCommitted | DeliveryFailed:
-        """Return what became of a delivery: the run's record tells, whose attempt ever it is."""
-        record = results.record(self._paths.campaign(outcome.campaign), outcome.run)
-        if record is None:
-            return DeliveryFailed(outcome.campaign, Attempt(outcome.run, outcome.attempt))
-        return RunCommitted(record)
+    def _note_change(self, *_: object) -> None:
+        self._changes = True
 
     # ---- clients ----
 
     def _serve_client(self) -> None:
-        frames = self._desk.recv_multipart()
-        client, body = frames[0], frames[-1]
+        frames = self._desk.recv_multipart(copy=False)
+        client, body = frames[0].bytes, frames[-1]
         try:
-            request: AnyRequest = decode(body, AnyRequest)
+            person = self._person(body)
+            request: AnyRequest = decode(body.bytes, AnyRequest)
         except ValueError as error:
             log.warning("refused a malformed request: %s", error)
             self._answer(client, Refused("the lab does not understand this request", "is it of the same version?"))
             return
         match request:
             case Submit(campaign):
-                self._answer(client, self._submit(client, campaign))
+                self._answer(client, self._submit(client, campaign, person))
             case Cancel(campaign_id):
-                self._answer(client, self._cancel(campaign_id))
+                self._answer(client, self._cancel(campaign_id, person))
             case AskStatus():
                 self._answer(client, self._status())
+            case AskMachines():
+                self._answer(client, self._machines())
             case Shutdown(force):
                 self._answer(client, self._shutdown(force))
+
+    def _person(self, message: zmq.Frame) -> str | None:
+        """Return who sent a message, by the key of the connection; None on a local lab, which has one person only.
+
+        Raises ValueError for a key that was withdrawn since.
+        """
+        if not self._is_remote:
+            return None
+        person = curve.owner(self._paths.keys, curve.PEOPLE, str(message.get("User-Id")))
+        if person is None:
+            raise ValueError("unknown key")
+        return person
 
     def _answer(self, client: bytes, answer: Answer) -> None:
         self._desk.send_multipart([client, encode(answer)])
 
-    def _submit(self, client: bytes, campaign: Campaign) -> Answer:
+    def _submit(self, client: bytes, campaign: Campaign, person: str | None) -> Answer:
+        if person is not None:
+            campaign = msgspec.structs.replace(campaign, user=person)
         if campaign.protocol != PROTOCOL:
             return Refused(
                 f"this labfleet speaks version {campaign.protocol} of the protocol, the lab {PROTOCOL}",
@@ -184,10 +183,12 @@ class Foreman:
         self._jobs.put_build(campaign.id)
         return Accepted()
 
-    def _cancel(self, campaign: str) -> Answer:
+    def _cancel(self, campaign: str, person: str | None) -> Answer:
         state = self._states.get(campaign)
         if state is None:
             return Refused(f"no campaign {campaign} is under way")
+        if person is not None and person != state.campaign.user:
+            return Refused(f"campaign {campaign} belongs to {state.campaign.user}", "ask its owner to cancel it")
         self._jobs.mark_cancelled(campaign)
         self._jobs.forget_chunks(campaign)
         scheduling.take_cancel(state)
@@ -195,9 +196,24 @@ class Foreman:
         return Accepted()
 
     def _status(self) -> Status:
-        return Status(PROTOCOL, dict(self._hosts), tuple(_status_of(state) for state in self._states.values()))
+        campaigns = tuple(_status_of(state) for state in self._states.values())
+        return Status(PROTOCOL, self._hosts.serving(), campaigns)
+
+    def _machines(self) -> Machines:
+        provisioned = {folder.name for folder in (self._paths.keys / curve.WORKERS).glob("*")}
+        machines = self._hosts.table(time.monotonic(), provisioned, list(self._states.values()))
+        return Machines(machines, self._machine.revision, self._deployed())
+
+    def _deployed(self) -> str:
+        """Return the revision of labfleet's code that the git server has for everybody."""
+        if not self._is_remote:
+            return ""
+        ref = self._paths.repository("labfleet") / "refs" / "heads" / "deployed"
+        return ref.read_text().strip() if ref.exists() else ""
 
     def _shutdown(self, force: bool) -> Answer:
+        if self._is_remote:
+            return Refused("a remote lab is not ended by its clients", "an administrator can: labfleet teardown")
         if self._states and not force:
             return Refused(
                 f"{len(self._states)} campaigns are under way: {', '.join(self._states)}",
@@ -218,11 +234,12 @@ class Foreman:
         while inbox.poll(0):
             event: AnyEvent = decode(inbox.recv(), AnyEvent)
             log.debug("%s", event)
+            self._only_reports = self._only_reports and isinstance(event, HostReport)
             match event:
-                case HostUp(host, slots):
-                    self._hosts[host] = slots
-                    for state in list(self._states.values()):
-                        self._give_up(state, scheduling.take_host_up(state, host), "its worker died each time")
+                case HostUp(host, slots, key):
+                    self._take_host_up(host, slots, key)
+                case HostReport():
+                    self._take_report(event)
                 case SlotDied(host, slot):
                     for state in list(self._states.values()):
                         self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
@@ -232,6 +249,43 @@ class Foreman:
                     pass  # the thread that reads events passes these to the one that commits
                 case _:
                     self._take_or_end(event)
+
+    # ---- machines ----
+
+    def _take_host_up(self, host: str, slots: int, key: str) -> None:
+        self._hosts.take_up(host, slots, time.monotonic())
+        if self._is_remote:
+            try:
+                curve.register(self._paths.keys, curve.WORKERS, host, key)
+            except ValueError:
+                log.warning("%s has an odd key: its slots cannot send logs", host)
+        self._begin_again(host)
+
+    def _take_report(self, report: HostReport) -> None:
+        began_to_drain = report.draining and not self._hosts.is_draining(report.host)
+        self._hosts.take_report(report, time.monotonic())
+        if began_to_drain:
+            self._take_back(report.host)
+
+    def _give_up_silent_hosts(self) -> None:
+        """What hosts have that have been silent for too long is done elsewhere."""
+        for host in self._hosts.newly_silent(time.monotonic()):
+            log.warning("nothing is heard from %s: its runs are begun again elsewhere", host)
+            self._take_back(host)
+            self._begin_again(host)
+
+    def _take_back(self, host: str) -> None:
+        """Give the chunks that wait in a host's queue to others."""
+        chunks = self._jobs.take_back(host)
+        for state in self._states.values():
+            scheduling.take_back(state, host, chunks)
+
+    def _begin_again(self, host: str) -> None:
+        """What the slots of a host have begun is begun again."""
+        for state in list(self._states.values()):
+            self._give_up(state, scheduling.take_host_up(state, host), "its worker died each time")
+
+    # ---- campaigns ----
 
     def _take_or_end(self, event: CampaignEvent) -> None:
         """Take an event of one campaign; where the disk refuses what has to be written, that campaign alone ends."""
@@ -250,13 +304,16 @@ class Foreman:
         if state is None:
             return  # it has ended or was cancelled
         match event:
-            case CampaignPrepared(_, prepared):
+            case CampaignPrepared(_, prepared, parcel):
+                results.take_product(self._paths, prepared.key, parcel)
+                results.take_build_log(self._paths, campaign)
                 results.note_prepared(self._paths.campaign(campaign), prepared)
                 self._jobs.keep_prepared(campaign, prepared)
                 scheduling.take_prepared(state, prepared)
                 self._tell(campaign, event)
                 self._finish_if_over(state)
             case CampaignRefused():
+                results.take_build_log(self._paths, campaign)
                 self._tell(campaign, event)
                 self._forget(campaign)
             case ChunkStarted(_, chunk, _, slot):
@@ -309,7 +366,7 @@ class Foreman:
         self._followers.pop(campaign, None)
 
     def _feed(self) -> None:
-        for feed in scheduling.next_feeds(list(self._states.values()), self._hosts):
+        for feed in scheduling.next_feeds(list(self._states.values()), self._hosts.serving()):
             self._jobs.put_chunk(feed.host, feed.chunk)
 
 
@@ -326,12 +383,3 @@ def _status_of(state: CampaignState) -> CampaignStatus:
         failed=failed,
         running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
     )
-
-
-def _or_end_all(work: Callable[[], None]) -> None:
-    """Do a thread's work; should it ever end, end the process: without it the foreman would be deaf, and not know."""
-    try:
-        work()
-    except Exception:
-        log.exception("a thread of the foreman's has ended")
-    os._exit(1)

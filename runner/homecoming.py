@@ -22,10 +22,12 @@ class Home:
     failure: LabfleetError | OSError | None = None
     _waiting: "queue.SimpleQueue[Outcome | None]" = field(default_factory=queue.SimpleQueue)
 
+    _brought: "queue.SimpleQueue[Outcome]" = field(default_factory=queue.SimpleQueue)
+
     def __post_init__(self) -> None:
         store = self.the_lab.paths.campaign(self.campaign.id)
         paths = HomePaths(self.project.working_directory / "results", self.campaign.id)
-        self.collector = results.Collector(store, paths, self.project.root)
+        self.collector = results.Collector(store, paths, self.project.root, verify=self.the_lab.is_remote)
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
@@ -46,10 +48,25 @@ class Home:
             raise self.failure
 
     def _collect(self) -> None:
-        while (outcome := self._waiting.get()) is not None:
-            if self.failure:
-                continue
-            try:
-                self.places[outcome.run] = self.collector.collect(outcome)
-            except (OSError, LabfleetError) as error:
-                self.failure = error
+        ends = False
+        while not ends:
+            together = [self._waiting.get()]
+            while not self._waiting.empty():
+                together.append(self._waiting.get())
+            ends = None in together
+            outcomes = [outcome for outcome in together if outcome is not None]
+            if outcomes and not self.failure:
+                try:
+                    self._collect_together(outcomes)
+                except (OSError, LabfleetError) as error:
+                    self.failure = error
+
+    def _collect_together(self, outcomes: list[Outcome]) -> None:
+        self.the_lab.bring(self.campaign.id, outcomes)
+        for outcome in outcomes:
+            self.places[outcome.run] = self.collector.collect(outcome)
+            self._brought.put(outcome)
+
+    def next_brought(self) -> Outcome | None:
+        """Return a run that has come home since, each once; None if there is none."""
+        return None if self._brought.empty() else self._brought.get()

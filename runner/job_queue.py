@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
@@ -28,13 +29,22 @@ FOREVER = 100_000_000
 BUILD_QUEUE = "build"
 EVENTS = "labfleet:events"
 
+#: Where the head tells its public CURVE key.
+LAB_KEY = "labfleet:key"
+
 Handler = Callable[[str], None]
+Connection = Redis
 
 
-def connect(url: str) -> "Redis":
-    """Return a connection that survives a restart of Redis and waits as long as it has to."""
+def connect(url: str, password: str = "", authority: str = "") -> "Redis":
+    """Return a connection that survives a restart of Redis and waits as long as it has to.
+
+    A ``rediss://`` URL needs the user's password and the file of the authority that vouches for the server.
+    """
+    secured = {"password": password, "ssl_ca_certs": authority} if url.startswith("rediss:") else {}
     return Redis.from_url(
         url,
+        **secured,
         socket_timeout=None,
         health_check_interval=30,
         retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), 100),
@@ -68,13 +78,23 @@ def _job_class(handlers: Mapping[str, Handler]) -> type[Job]:
 def _campaign_of(job: Job) -> str | None:
     """Return the campaign that a job of labfleet's belongs to; None for any other job."""
     try:
-        (argument,) = job.args
         if job.func_name == "prepare":
+            (argument,) = job.args
             return str(argument)
+    except (ValueError, TypeError, DeserializationError):
+        return None
+    chunk = _chunk_of(job)
+    return chunk.campaign if chunk else None
+
+
+def _chunk_of(job: Job) -> Chunk | None:
+    """Return the chunk that a job carries; None for any other job."""
+    try:
+        (argument,) = job.args
         chunk: Chunk = decode(argument, Chunk)
     except (ValueError, TypeError, DeserializationError):
         return None
-    return chunk.campaign
+    return chunk
 
 
 #: A job as who puts it into a queue sees it: runs nothing.
@@ -112,6 +132,26 @@ class JobQueue:
             for job in queue.get_jobs():
                 if _campaign_of(job) == campaign:
                     job.delete()
+
+    def take_back(self, host: str) -> set[str]:
+        """Take the chunks that no slot has begun out of a host's queue, and return their ids."""
+        queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+        taken = set()
+        for job in queue.get_jobs():
+            chunk = _chunk_of(job)
+            # Whoever removes the job from the list has it: a slot may pop it at the same time.
+            if chunk and self._redis.lrem(queue.key, 1, job.id):
+                job.delete()
+                taken.add(chunk.id)
+        return taken
+
+    def keep_lab_key(self, key: str) -> None:
+        """Tell the workers the head's public CURVE key."""
+        self._redis.set(LAB_KEY, key)
+
+    def has_campaigns(self) -> bool:
+        """Say whether any campaign is under way."""
+        return next(iter(self._redis.scan_iter("labfleet:campaign:*")), None) is not None
 
     def keep_campaign(self, campaign: Campaign) -> None:
         """Make a campaign's description available to workers."""
@@ -155,13 +195,18 @@ def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
 class WorkerEnd:
     """A worker's end: what jobs need to know, and events to the foreman."""
 
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
+    def __init__(self, redis: "Redis", environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: the machine's, to which a campaign of a remote lab adds its own."""
+        self._redis, self._environment = redis, dict(environment or {})
 
     def campaign(self, campaign: str) -> Campaign:
         """Return a campaign's description.  Raises LookupError if nobody keeps it."""
         found: Campaign = decode(self._kept(f"labfleet:campaign:{campaign}"), Campaign)
-        return found
+        return msgspec.structs.replace(found, environment={**self._environment, **found.environment})
+
+    def lab_key(self) -> bytes:
+        """Return the head's public CURVE key.  Raises LookupError if the head's services have never run."""
+        return self._kept(LAB_KEY)
 
     def prepared(self, campaign: str) -> Prepared:
         """Return the outcome of a campaign's build job.  Raises LookupError if nobody keeps it."""

@@ -1,31 +1,81 @@
 """What a client has to know of a lab, and how it speaks to the lab's foreman."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
 
+from runner import curve
 from runner.errors import LabFailed
-from runner.messages import AnyAnswer, AnyRequest, AskStatus, Refused, Status
-from runner.model import decode, encode
+from runner.messages import AnyAnswer, AnyRequest, AskMachines, AskStatus, Machines, Refused, Status
+from runner.model import Outcome, decode, encode
 from runner.paths import LabPaths
+
+#: Variables of the client's shell that are nobody's business.
+PRIVATE_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "PRIVATE_KEY")
 
 #: Seconds that the foreman gets to answer.
 PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
+class GitServer:
+    """Where a project's snapshots are pushed."""
+
+    address: str
+    #: SSH command, and what runs at the other end; empty where the address is a path.
+    ssh: str = ""
+    receive_pack: str = ""
+    #: Tells this server from one that had the same address before.
+    identity: str = ""
+
+
 class Lab:
-    """Where the parts of a lab are that a client speaks to."""
+    """A lab as a client sees it; this one is on the same machine."""
 
-    foreman: str
-    hub: str
-    #: Names of the store's and server's files as the client reaches them.
-    paths: LabPaths
+    #: How a person calls it.
+    name = "the local lab"
 
-    def git_server(self, project: str) -> str:
+    #: Do results travel over a network?
+    is_remote = False
+
+    #: What to say about the services when they do not answer.
+    advice = "labfleet lab status tells more; labfleet lab stop --force ends them"
+
+    def __init__(self, foreman: str, hub: str, paths: LabPaths, access: curve.Access | None = None) -> None:
+        """Endpoints; names of the result store's files as the client reaches them; keys of a remote lab."""
+        self.foreman, self.hub, self.paths, self.access = foreman, hub, paths, access
+
+    @property
+    def whereabouts(self) -> str:
+        """Where a person finds the lab's data and logs."""
+        return f"data: {self.paths.home}; logs: {self.paths.service_logs}"
+
+    def git_server(self, project: str) -> GitServer:
         """Return where a project's snapshots are pushed."""
-        return str(self.paths.repository(project))
+        return GitServer(str(self.paths.repository(project)))
+
+    def project_id(self, project: str) -> str:
+        """Return how the lab calls a project of this client's."""
+        return project
+
+    def environment(self, shell: Mapping[str, str]) -> dict[str, str]:
+        """Return what a campaign brings of the client's environment: here all that is not private to its shell."""
+        return {
+            name: value
+            for name, value in shell.items()
+            if not any(word in name.upper() for word in PRIVATE_WORDS) and not name.startswith("LABFLEET_")
+        }
+
+    def bring(self, campaign: str, outcomes: Sequence[Outcome]) -> None:
+        """Have the files of committed runs where ``paths`` names them.  Raises LabFailed."""
+
+    def bring_build_log(self, campaign: str) -> None:
+        """Have a campaign's build log there, if there is one."""
+
+    def close(self) -> None:
+        """End what this client needed to reach the lab."""
 
 
 class ForemanClient:
@@ -35,6 +85,7 @@ class ForemanClient:
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, 1000)
+        curve.call(self.socket, lab.access)
         self.socket.connect(lab.foreman)
         self._lab = lab
 
@@ -44,7 +95,7 @@ class ForemanClient:
         if not self.socket.poll(int(patience * 1000)):
             raise LabFailed(
                 f"the lab's foreman did not answer within {patience:.0f} s",
-                f"its logs are in {self._lab.paths.service_logs}; labfleet lab stop --force ends it",
+                self._lab.advice,
             )
         answer: AnyAnswer = decode(self.socket.recv(), AnyAnswer)
         if isinstance(answer, Refused):
@@ -56,6 +107,13 @@ class ForemanClient:
         answer = self.ask(AskStatus())
         if not isinstance(answer, Status):
             raise LabFailed("the lab's foreman answered something else than its status")
+        return answer
+
+    def machines(self) -> Machines:
+        """Return the lab's machines.  Raises LabFailed if there is no answer."""
+        answer = self.ask(AskMachines())
+        if not isinstance(answer, Machines):
+            raise LabFailed("the lab's foreman answered something else than its machines")
         return answer
 
     def receive(self, kind: Any) -> Any:

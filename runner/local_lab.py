@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from runner import services, shell
+from runner import machine, shell
 from runner.errors import LabFailed
 from runner.lab import PATIENCE, ForemanClient, Lab
-from runner.messages import CampaignStatus, Cancel, Shutdown
+from runner.messages import Shutdown
 from runner.model import Value, decode, encode
 from runner.paths import SOURCE, LabPaths, home
 
@@ -68,7 +68,9 @@ def _is_supervisor(pid: int) -> bool:
 
 
 def _lab(paths: LabPaths) -> Lab:
-    return Lab(paths.endpoint("foreman"), paths.endpoint("hub"), paths)
+    lab = Lab(paths.endpoint("foreman"), paths.endpoint("hub"), paths)
+    lab.advice = f"its logs are in {paths.service_logs}; labfleet lab stop --force ends it"
+    return lab
 
 
 def connect(context: "zmq.Context[zmq.Socket[bytes]]") -> Lab:
@@ -78,7 +80,7 @@ def connect(context: "zmq.Context[zmq.Socket[bytes]]") -> Lab:
     """
     lab = _lab(paths_of_this_user())
     paths = lab.paths
-    wanted = LabFile(0, code_version(), services.slots())
+    wanted = LabFile(0, code_version(), machine.slots())
     if not _fits(running(paths), wanted):
         with _locked(paths):
             found = running(paths)
@@ -149,50 +151,21 @@ def _last_words(paths: LabPaths) -> str:
     return telling[-1].read_text(errors="replace")[-600:].strip() if telling else ""
 
 
-def describe() -> str:
-    """Return what the services of this user's local lab do, for a person.  Raises LabFailed if they do not answer."""
+def idle() -> str:
+    """Return what to tell a person when no services run; empty while they do."""
     paths = paths_of_this_user()
-    found = running(paths)
-    if found is None:
-        return f"no services are running; a campaign starts them.  Logs: {paths.service_logs}"
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    client = ForemanClient(context, _lab(paths))
-    try:
-        status = client.status()
-    finally:
-        client.close()
-        context.term()
-    hosts = ", ".join(f"{host} with {slots} slots" for host, slots in status.hosts.items())
-    lines = [
-        f"running as process {found.pid}: {hosts}",
-        *map(_described, status.campaigns),
-    ]
-    if not status.campaigns:
-        lines.append(
-            f"  no campaign is under way; the services end after {services.idle_seconds() / 60:.0f} idle minutes"
-        )
-    return "\n".join([*lines, f"  data: {paths.home}", f"  logs: {paths.service_logs}"])
+    return "" if running(paths) else f"no services are running; a campaign starts them.  Logs: {paths.service_logs}"
 
 
-def _described(campaign: CampaignStatus) -> str:
-    return (
-        f"  {campaign.id} {campaign.name} {campaign.config}: {campaign.phase}, {campaign.done} of {campaign.total} "
-        f"runs done, {campaign.failed} failed, {campaign.running} running"
-    )
-
-
-def cancel(campaign: str) -> None:
-    """End the runs of a campaign of this user's local lab.  Raises LabFailed if it is not under way."""
+def if_running() -> Lab:
+    """Return this user's lab, which is not started for that.  Raises LabFailed if no services run."""
     paths = paths_of_this_user()
     if running(paths) is None:
-        raise LabFailed("no services are running, so no campaign is under way")
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    client = ForemanClient(context, _lab(paths))
-    try:
-        client.ask(Cancel(campaign))
-    finally:
-        client.close()
-        context.term()
+        raise LabFailed(
+            "no services are running, so no campaign is under way",
+            f"a campaign starts them; logs: {paths.service_logs}",
+        )
+    return _lab(paths)
 
 
 def stop(force: bool) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import zmq
 
+from runner import curve
 from runner.paths import LabPaths
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,11 @@ def _socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket
 class Sender:
     """The slot's end: sends what a log file has grown by."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, access: curve.Access | None = None
+    ) -> None:
         self._socket = _socket(context, zmq.PUSH)
+        curve.call(self._socket, access)
         self._socket.connect(endpoint)
 
     def send(self, piece: Piece) -> bool:
@@ -131,8 +135,9 @@ class GrowingLog:
 class Hub:
     """Collects the logs of all slots in files and answers viewers."""
 
-    def __init__(self, paths: LabPaths) -> None:
-        self._paths = paths
+    def __init__(self, paths: LabPaths, guarded: bool = False) -> None:
+        """``guarded``: only registered workers may send, only registered people may look."""
+        self._paths, self._guarded = paths, guarded
         self._files: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
         #: Viewers that wait for more: (campaign, stream) → viewer → offset.
@@ -142,9 +147,14 @@ class Hub:
         """Serve until the process is ended."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         inbox = _socket(context, zmq.PULL)
-        inbox.bind(slots)
         desk = _socket(context, zmq.ROUTER)
         desk.set(zmq.SNDHWM, 0)  # a viewer has at most one answer per stream under way
+        if self._guarded:
+            curve.guard(context, self._paths.keys)
+            keys = curve.own_keys(self._paths.keys, "server")
+            curve.serve(inbox, keys, curve.WORKERS)
+            curve.serve(desk, keys, curve.PEOPLE)
+        inbox.bind(slots)
         desk.bind(viewers)
         poller = zmq.Poller()
         poller.register(inbox, zmq.POLLIN)
@@ -225,8 +235,15 @@ class Hub:
 class Viewer:
     """The client's end: follows any number of streams, each from its own offset on."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, campaign: str) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        campaign: str,
+        access: curve.Access | None = None,
+    ) -> None:
         self.socket = _socket(context, zmq.DEALER)
+        curve.call(self.socket, access)
         self.socket.connect(endpoint)
         self._campaign = campaign
         self._offsets: dict[str, int] = {}

@@ -13,10 +13,33 @@ class Event(Value, frozen=True, tag=True):
 
 
 class HostUp(Event, frozen=True):
-    """An agent serves its host's queue with so many slots."""
+    """An agent has started and serves its host's queue with so many slots; those that it had before are gone."""
 
     host: str
     slots: int
+    #: The agent's public CURVE key, in Z85; empty in a local lab.
+    key: str = ""
+
+
+class HostReport(Event, frozen=True):
+    """How a machine is; told every few seconds."""
+
+    host: str
+    slots: int
+    #: It finishes what runs and takes nothing more.
+    draining: bool = False
+    tags: tuple[str, ...] = ()
+    desktop: bool = False
+    #: Load of the last minute.
+    load: float = 0.0
+    #: In bytes.
+    memory_free: int = 0
+    memory_total: int = 0
+    disk_free: int = 0
+    disk_total: int = 0
+    image: str = ""
+    #: Revisions of labfleet's code that the slots run, newest first.
+    revisions: tuple[str, ...] = ()
 
 
 class BuildStarted(Event, frozen=True):
@@ -30,6 +53,8 @@ class CampaignPrepared(Event, frozen=True):
 
     campaign: str
     prepared: Prepared
+    #: The parcel that holds the product, where it was built away from the store.
+    parcel: str = ""
 
 
 class CampaignRefused(Event, frozen=True):
@@ -133,7 +158,7 @@ CampaignEvent = (
     | CampaignEnded
 )
 
-AnyEvent = CampaignEvent | HostUp | SlotDied | RunDelivered | RunCommitted
+AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
 
 
 # ---- what a client asks of the foreman ---------------------------------------------------------------------------
@@ -159,13 +184,17 @@ class AskStatus(Request, frozen=True):
     """Answer with :class:`Status`."""
 
 
+class AskMachines(Request, frozen=True):
+    """Answer with :class:`Machines`."""
+
+
 class Shutdown(Request, frozen=True):
     """End the lab's services; refused while campaigns run, unless forced."""
 
     force: bool = False
 
 
-AnyRequest = Submit | Cancel | AskStatus | Shutdown
+AnyRequest = Submit | Cancel | AskStatus | AskMachines | Shutdown
 
 
 class Answer(Value, frozen=True, tag=True):
@@ -205,4 +234,26 @@ class Status(Answer, frozen=True):
     campaigns: tuple[CampaignStatus, ...]
 
 
-AnyAnswer = Accepted | Refused | Status
+class MachineStatus(Value, frozen=True):
+    """One machine of the lab."""
+
+    #: What it told last; None if it never did.
+    report: HostReport | None
+    name: str
+    #: Slots that have a run, or are to get one.
+    busy: int
+    #: ``ready``, ``draining`` or ``away``, and why.
+    state: str
+    reason: str = ""
+
+
+class Machines(Answer, frozen=True):
+    """All machines of the lab, by name."""
+
+    machines: tuple[MachineStatus, ...]
+    #: Revision of labfleet's code that the foreman runs, and the one that the git server has for everybody.
+    revision: str
+    deployed: str
+
+
+AnyAnswer = Accepted | Refused | Status | Machines

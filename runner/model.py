@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 #: Version of everything that client, foreman and workers say to each other.
-PROTOCOL = 1
+PROTOCOL = 2
 
 #: What became of one attempt at a run.
 Kind = Literal["done", "error", "crash", "cancelled", "lost"]

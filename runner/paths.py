@@ -7,20 +7,27 @@ the first half and every worker the second::
     redis/                        append-only file
     git/PROJECT.git               git server: one bare repository per project
     products/KEY/                 product.json, tree/
-    campaigns/ID/                 the result store: campaign.json, prepared.json, incoming/, runs/, failed/, records/
+    incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
+    campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/
     logs/ID/                      the log hub's files
+    keys/                         CURVE keys: the lab's own, and the public ones of people and workers
 
     mirror/PROJECT.git            this host's copy of the repositories
+    products/KEY/                 this host's copy of the products
     builds/…/                     the builder's working trees
     checkouts/TREE-KEY/           commit and products, shared by all slots, read-only
     private/…/                    private directories of running processes
-    spool/RUN/                    finished attempts that wait for the uploader
+    spool/PARCEL/                 finished attempts that wait for the uploader
+    outgoing/PARCEL/              what the builder is about to deliver
+    keys/                         CURVE keys: the machine's own
 
     snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
+    remote/LAB/                   the client's: its key for a remote lab, and results on their way home
 """
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +61,16 @@ def home() -> Path:
 def stored_name(path: str) -> str:
     """Return where a run's file lies inside its attempt's folder; the parent folder has a name of its own there."""
     return "/".join("_parent" if part == ".." else part for part in path.lstrip("/").split("/"))
+
+
+def attempt_parcel(campaign: str, run: int, attempt: int) -> str:
+    """Return the name of the folder in which an attempt travels."""
+    return f"{campaign}.{run}.{attempt}"
+
+
+def build_log_parcel(campaign: str) -> str:
+    """Return the name of the folder in which a campaign's build log travels."""
+    return f"{campaign}.build"
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,21 @@ class LabPaths:
         """Return the result store's file names of a campaign."""
         return CampaignPaths(self.home / "campaigns" / campaign)
 
+    @property
+    def incoming(self) -> Path:
+        """Parent of the parcels that workers have delivered."""
+        return self.home / "incoming"
+
+    @property
+    def outgoing(self) -> Path:
+        """Parent of the parcels that the builder is about to deliver."""
+        return self.home / "outgoing"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of CURVE keys."""
+        return self.home / "keys"
+
     def log(self, campaign: str, stream: str) -> Path:
         """Return the hub's file of one stream: a run's log, or ``build``."""
         return self.home / "logs" / campaign / stream
@@ -138,7 +170,15 @@ class LabPaths:
         """Parent of the attempts that wait for the uploader."""
         return self.home / "spool"
 
+    def build_log(self, campaign: str) -> Path:
+        """Return where the builder writes a campaign's build log."""
+        return self.home / "builds" / "log" / f"{campaign}.log"
+
     # client
+    def remote(self, lab: str) -> "LabPaths":
+        """Return the file names of what a client keeps of a remote lab."""
+        return LabPaths(self.home / "remote" / re.sub(r"[^A-Za-z0-9@._-]", "_", lab))
+
     def snapshots(self, project: str) -> Path:
         """Return the client's private git directory of a project."""
         return self.home / "snapshots" / f"{project}.git"
@@ -167,7 +207,7 @@ class CampaignPaths:
 
     def incoming(self, run: int, attempt: int) -> Path:
         """Return where the uploader puts an attempt."""
-        return self.root / "incoming" / f"{run}.{attempt}"
+        return LabPaths(self.root.parent.parent).incoming / attempt_parcel(self.root.name, run, attempt)
 
     def committed(self, run: int, attempt: int, done: bool) -> Path:
         """Return where a committed attempt lies; those of failed runs lie apart."""

@@ -40,10 +40,11 @@ def has_commit(repository: Path, commit: str) -> bool:
     return (repository / "refs" / "snapshots" / commit).exists()
 
 
-def fetch(repository: Path, server: str, ref: str) -> None:
-    """Fetch one ref from a server."""
+def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
+    """Fetch one ref from a server, by an SSH command where it is a remote one."""
     git(
         repository,
+        *(("-c", f"core.sshCommand={ssh}") if ssh else ()),
         "-c",
         "protocol.file.allow=always",
         "fetch",

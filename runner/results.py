@@ -20,7 +20,7 @@ import msgspec
 from runner import __version__
 from runner.errors import LabFailed
 from runner.model import Campaign, File, Outcome, Prepared, decode, encode, pretty
-from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths, build_log_parcel
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,15 @@ def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
     """Say whether a delivery is complete and the first of its run."""
     incoming = _delivery(store, outcome)
     sizes = {incoming.log: outcome.log_size} | {incoming.file(file.path): file.size for file in outcome.files}
-    wrong = [path for path, size in sizes.items() if not path.is_file() or path.stat().st_size != size]
+    wrong = [path for path, size in sizes.items() if not _is_own_file(incoming.root, path, size)]
     if wrong:
         log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, wrong[0])
     return not wrong and not store.record(outcome.run).exists()
+
+
+def _is_own_file(top: Path, path: Path, size: int) -> bool:
+    """Say whether a regular file of that size lies below a folder, not reached through any link."""
+    return path.is_file() and path.stat().st_size == size and path.resolve() == top.resolve() / path.relative_to(top)
 
 
 def _to_disk(*paths: Path) -> None:
@@ -135,6 +140,26 @@ def _write_durably(contents: Mapping[Path, bytes]) -> None:
     for half, path in halves.items():
         os.rename(half, path)
     _to_disk(*{path.parent for path in contents})
+
+
+def take_product(store: LabPaths, key: str, parcel: str) -> None:
+    """Put a delivered product into the product store; the first of a key stays.  No parcel: it is there already."""
+    if not parcel:
+        return
+    delivered, place = store.incoming / Path(parcel).name, store.product(key)
+    if place.exists():
+        shutil.rmtree(delivered, ignore_errors=True)
+    else:
+        place.parent.mkdir(exist_ok=True)
+        os.rename(delivered, place)
+
+
+def take_build_log(store: LabPaths, campaign: str) -> None:
+    """Put a delivered build log beside the campaign's other files; there is none when nothing had to be built."""
+    parcel = store.incoming / build_log_parcel(campaign)
+    if (parcel / "build.log").is_file():
+        os.replace(parcel / "build.log", store.campaign(campaign).build_log)
+    shutil.rmtree(parcel, ignore_errors=True)
 
 
 def accept(store: CampaignPaths, campaign: Campaign) -> None:
@@ -169,6 +194,8 @@ class Collector:
     #: The project's root.
     root: Path
     warnings: list[str] = field(default_factory=list)
+    #: Read what is moved, and compare it with what was sent.
+    verify: bool = False
     #: Whose file is at a path now.
     _owners: dict[str, int] = field(default_factory=dict)
 
@@ -186,6 +213,8 @@ class Collector:
         for file in outcome.files:
             _check_path(outcome, file)
             target = self._place(outcome, file)
+            if self.verify and _digest(source.file(file.path)) != file.sha256:
+                raise _damaged(target)
             _move(source.file(file.path), target, file)
             placed[file.path] = os.path.relpath(target, self.root)
         return placed
@@ -220,6 +249,10 @@ def _check_path(outcome: Outcome, file: File) -> None:
         raise LabFailed(f"run {outcome.run} left {file.path!r}, which is neither in the project nor beside it")
 
 
+def _damaged(target: Path) -> LabFailed:
+    return LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+
+
 def _move(source: Path, target: Path, file: File) -> None:
     """Move a file home: within a file system by renaming, so that no result needs its space twice."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +278,7 @@ def _copy(source: Path, target: Path, expected: File | None) -> None:
                 writer.write(block)
         if expected:
             if digest.hexdigest() != expected.sha256:
-                raise LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+                raise _damaged(target)
             os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
         os.replace(half, target)
     finally:

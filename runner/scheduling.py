@@ -122,6 +122,14 @@ def take_slot_died(state: CampaignState, host: str, slot: str) -> list[Attempt]:
     return given_up
 
 
+def take_back(state: CampaignState, host: str, chunks: set[str]) -> None:
+    """Chunks were taken out of a host's queue before any slot began them: other hosts may have their runs."""
+    for key in chunks & state.in_flight.keys():
+        if state.in_flight[key].host == host:
+            attempts = [attempt for attempt in state.in_flight.pop(key).attempts if _matters(state, attempt)]
+            state.waiting.extendleft(reversed(attempts))
+
+
 def take_delivery_failed(state: CampaignState, attempt: Attempt) -> list[Attempt]:
     """An attempt's files did not arrive: it is begun again; return it if it is given up instead."""
     if state.expected.get(attempt.run) == attempt:

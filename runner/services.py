@@ -1,90 +1,109 @@
 """The lab's processes: ``python -m runner.services ROLE``.  Here each role gets its parts put together.
 
-On a local lab one process (``local``) starts the others, starts them again when they die, and ends all of them when the
-foreman ends, which it does when nobody has needed the lab for a while.
+On a remote lab systemd keeps them alive.  On a local lab one process (``local``) starts the others, starts them again
+when they die, and ends all of them when the foreman ends, which it does when nobody has needed the lab for a while.
 """
 
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner import shell
-from runner.errors import WrongUse
-from runner.paths import LabPaths, home
+from runner.machine import Machine, become_deployed, here
+from runner.paths import LabPaths
+
+if TYPE_CHECKING:
+    from runner.job_queue import Connection, WorkerEnd
+    from runner.log_stream import Sender
 
 log = logging.getLogger(__name__)
 
 
-def idle_seconds() -> int:
-    """Return the seconds without any campaign or request after which a local lab ends.  Raises WrongUse."""
-    return _whole_number("LABFLEET_IDLE_SECONDS", 15 * 60)
-
-
-def slots() -> int:
-    """Return how many runs this machine does at once.  Raises WrongUse."""
-    return _whole_number("LABFLEET_SLOTS", len(os.sched_getaffinity(0)))
-
-
-def _whole_number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or int(text) < 1:
-        raise WrongUse(f"the variable {variable} has to be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def host() -> str:
-    """Return this machine's name as it appears in queues and manifests."""
-    return socket.gethostname().split(".")[0] or "localhost"
-
-
-def _redis_url(paths: LabPaths) -> str:
-    return f"unix://{paths.redis_socket}"
-
-
-def foreman(paths: LabPaths) -> None:
+def foreman(machine: Machine) -> None:
     """Run the foreman."""
     from runner.foreman import Foreman
-    from runner.job_queue import JobQueue, connect
+    from runner.job_queue import JobQueue
 
-    Foreman(paths, JobQueue(connect(_redis_url(paths))), idle_seconds()).run(paths.endpoint("foreman"))
+    Foreman(machine, JobQueue(_redis(machine))).run()
 
 
-def hub(paths: LabPaths) -> None:
+def hub(machine: Machine) -> None:
     """Run the log hub."""
     from runner.log_stream import Hub
 
-    Hub(paths).run(paths.endpoint("hub-in"), paths.endpoint("hub"))
+    if machine.settings:  # viewers and slots find the new one by themselves
+        signal.signal(signal.SIGHUP, lambda *_: become_deployed("hub"))
+    Hub(machine.paths, guarded=machine.settings is not None).run(machine.logs, machine.hub)
 
 
-def agent(paths: LabPaths) -> None:
+def idle(machine: Machine) -> None:
+    """End with status 0 if no campaign is under way, else with 1."""
+    from runner.job_queue import JobQueue
+
+    sys.exit(int(JobQueue(_redis(machine)).has_campaigns()))
+
+
+def agent(machine: Machine) -> None:
     """Run this host's agent."""
+    from runner import head
     from runner.agent import Agent
-    from runner.job_queue import WorkerEnd, connect
 
-    Agent(host(), slots(), paths, WorkerEnd(connect(_redis_url(paths)))).run()
+    Agent(machine, _worker_end(machine), head.of(machine)).run()
 
 
-def slot(paths: LabPaths) -> None:
+def slot(machine: Machine) -> None:
     """Run one slot; its name is the second argument."""
-    from runner.job_queue import WorkerEnd, connect, host_queue
+    from runner import head
+    from runner.job_queue import host_queue
     from runner.simulate import Slot
 
-    lab = WorkerEnd(connect(_redis_url(paths)))
-    lab.serve(host_queue(host()), {"simulate": Slot(sys.argv[2], host(), paths, lab).simulate})
+    lab = _worker_end(machine)
+    slot = Slot(sys.argv[2], machine, lab, head.of(machine), _sender(machine, lab))
+    lab.serve(host_queue(machine.name), {"simulate": slot.simulate})
 
 
-def builder(paths: LabPaths) -> None:
+def builder(machine: Machine) -> None:
     """Run the builder."""
+    from runner import head
     from runner.build import Builder
-    from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect
+    from runner.job_queue import BUILD_QUEUE
 
-    lab = WorkerEnd(connect(_redis_url(paths)))
-    lab.serve(BUILD_QUEUE, {"prepare": Builder(paths, lab).prepare})
+    lab = _worker_end(machine)
+    lab.serve(BUILD_QUEUE, {"prepare": Builder(machine, lab, head.of(machine), _sender(machine, lab)).prepare})
+
+
+# ---- how they reach the others -----------------------------------------------------------------------------------
+
+
+def _redis(machine: Machine) -> "Connection":
+    from runner.job_queue import connect
+
+    return connect(machine.redis, machine.password, machine.authority)
+
+
+def _worker_end(machine: Machine) -> "WorkerEnd":
+    """Return the worker's end; campaigns of a remote lab bring only a part of their environment."""
+    from runner.job_queue import WorkerEnd
+
+    own = {name: value for name, value in os.environ.items() if not name.startswith("LABFLEET_")}
+    return WorkerEnd(_redis(machine), own if machine.settings else {})
+
+
+def _sender(machine: Machine, lab: "WorkerEnd") -> "Sender":
+    """Return a slot's connection to the hub."""
+    import zmq
+
+    from runner import curve
+    from runner.log_stream import Sender
+
+    access = None
+    if machine.settings:
+        access = curve.Access(curve.own_keys(machine.paths.keys, "worker"), lab.lab_key())
+    return Sender(zmq.Context.instance(), machine.logs, access)
 
 
 # ---- the local lab's own supervisor ------------------------------------------------------------------------------
@@ -102,8 +121,9 @@ def _redis_command(paths: LabPaths) -> list[str]:
     ]
 
 
-def local(paths: LabPaths) -> None:
+def local(machine: Machine) -> None:
     """Keep a local lab's services alive until the foreman ends by itself."""
+    paths = machine.paths
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     python = [sys.executable, "-m", "runner.services"]
     commands: Mapping[str, list[str]] = {
@@ -147,10 +167,11 @@ def _end(process: shell.Process) -> None:
         process.wait(5)
 
 
-ROLES: Mapping[str, Callable[[LabPaths], None]] = {
+ROLES: Mapping[str, Callable[[Machine], None]] = {
     "local": local,
     "foreman": foreman,
     "hub": hub,
+    "idle": idle,
     "agent": agent,
     "slot": slot,
     "builder": builder,
@@ -161,8 +182,10 @@ def main() -> None:
     """Run the role that the first argument names."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.Formatter.converter = time.gmtime
-    paths = LabPaths(Path(home()))
-    ROLES[sys.argv[1]](paths)
+    machine = here()
+    if machine.settings:  # the machine's journal tells what ran there
+        logging.getLogger("runner").setLevel(logging.INFO)
+    ROLES[sys.argv[1]](machine)
 
 
 if __name__ == "__main__":

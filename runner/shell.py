@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 #: The kernel ends the process with SIGKILL when its parent dies.  util-linux, hence everywhere.
 DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -104,25 +104,25 @@ def _run(
     )
 
 
-class Process:
-    """A process whose end can be waited for together with other things."""
+def become(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Go on as another program: the process keeps its id and its children.  Raises OSError."""
+    os.execve(argv[0], [*argv], dict(env))
 
-    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
-        self._popen = popen
+
+class Process:
+    """A child process whose end can be waited for together with other things."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self._status: int | None = None
-        self._handle = os.pidfd_open(popen.pid)
+        self._handle = os.pidfd_open(pid)
         self._poll = select.poll()
         self._poll.register(self._handle, select.POLLIN)
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._popen.pid
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit status (negative: the signal), or None if the process still runs after so many seconds."""
         if self._status is None and self._poll.poll(seconds * 1000):
-            self._status = self._popen.wait()
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             self._poll.unregister(self._handle)
             os.close(self._handle)
         return self._status
@@ -130,13 +130,14 @@ class Process:
     def signal_group(self, number: int) -> None:
         """Send a signal to the process and everything in its process group."""
         try:
-            os.killpg(self._popen.pid, number)
+            os.killpg(self.pid, number)
         except ProcessLookupError:
             pass
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process alone."""
-        self._popen.send_signal(number)
+        """Send a signal to the process alone, if it has not ended."""
+        if self._status is None:
+            signal.pidfd_send_signal(self._handle, number)
 
 
 def start(
@@ -152,14 +153,14 @@ def start(
     A program that cannot be started raises OSError.
     """
     prefix = DIES_WITH_PARENT if dies_with_parent else ()
-    return Process(
-        subprocess.Popen(
-            [*prefix, *argv],
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    popen = subprocess.Popen(
+        [*prefix, *argv],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
+    popen.returncode = 0  # Process waits for it; the module's own clean-up must not
+    return Process(popen.pid)

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import zmq
 
-from runner import agent, omnetpp, sharing, shell
+from runner import checkouts, omnetpp, sharing, shell
 from runner.console import RunLog, Tail
+from runner.head import Head
 from runner.job_queue import WorkerEnd
 from runner.log_stream import GrowingLog, Sender, run_stream
+from runner.machine import Machine
 from runner.messages import ChunkEnded, ChunkStarted, RunProgressed, RunStarted
 from runner.model import Attempt, Campaign, Chunk, Command, File, Kind, Launch, Outcome, Prepared, Run, decode, encode
-from runner.paths import AttemptPaths, LabPaths
+from runner.paths import AttemptPaths, attempt_parcel
 from runner.private_directory import PrivateDirectory
 
 log = logging.getLogger(__name__)
@@ -46,12 +48,11 @@ class Work:
 class Slot:
     """Does one chunk after the other on this host."""
 
-    def __init__(self, name: str, host: str, paths: LabPaths, lab: WorkerEnd) -> None:
-        self._name, self._host, self._paths, self._lab = name, host, paths, lab
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._sender = Sender(context, paths.endpoint("hub-in"))
-        self._to_uploader = context.socket(zmq.PUSH)
-        self._to_uploader.connect(paths.endpoint("uploader"))
+    def __init__(self, name: str, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender) -> None:
+        self._name, self._host, self._paths = name, machine.name, machine.paths
+        self._lab, self._head, self._sender = lab, head, sender
+        self._to_uploader: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUSH)
+        self._to_uploader.connect(self._paths.endpoint("uploader"))
         #: The directory of the chunk's next process, if the one before it left it as it was.
         self._private: PrivateDirectory | None = None
         self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
@@ -90,7 +91,7 @@ class Slot:
         if chunk.campaign not in self._works:
             campaign = self._lab.campaign(chunk.campaign)
             prepared = self._lab.prepared(chunk.campaign)
-            checkout = agent.provide_checkout(self._paths, campaign, prepared.key)
+            checkout = checkouts.provide_checkout(self._paths, self._head, campaign, prepared.key)
             self._works = {chunk.campaign: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
         return Work(chunk, *self._works[chunk.campaign])
 
@@ -129,7 +130,16 @@ class Slot:
 
     def _spool(self, outcome: Outcome, log_file: Path, private: PrivateDirectory) -> None:
         """Move a run's files to where the uploader takes them; the folder appears there complete."""
-        name = f"{outcome.campaign}.{outcome.run}.{outcome.attempt}"
+        log.info(
+            "run %d of %s, attempt %d: %s after %.1f s on %s",
+            outcome.run,
+            outcome.campaign,
+            outcome.attempt,
+            outcome.kind,
+            outcome.ended - outcome.started,
+            self._name,
+        )
+        name = attempt_parcel(outcome.campaign, outcome.run, outcome.attempt)
         half = AttemptPaths(self._paths.spool / f".{name}")
         half.files.mkdir(parents=True)
         for file in outcome.files:

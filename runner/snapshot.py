@@ -96,23 +96,28 @@ def take(root: Path, include: Sequence[str], private: Path) -> Snapshot:
             raise LabFailed(message, "if files were changing just then, try again") from failed
 
 
-def push(snapshot: Snapshot, private: Path, server: str) -> None:
+def push(
+    snapshot: Snapshot, private: Path, server: str, *, ssh: str = "", receive_pack: str = "", identity: str = ""
+) -> None:
     """Make the git server have the snapshot, as ``refs/snapshots/COMMIT``.
 
     ``server``: path or ssh URL of a bare repository; a path that is not there becomes one.  What a path holds
-    is looked up, what a URL was given is remembered in ``private``.  Raises LabFailed.
+    is looked up, what a URL was given is remembered in ``private``, along with the server's ``identity``: another
+    server at the same address has got nothing yet.  Raises LabFailed.
     """
     private, commit = private.absolute(), snapshot.commit
     memory, git = private / "labfleet-pushed.json", _Git(private)
     is_remote = ":" in server.partition("/")[0]  # git's own rule
     with _locked(private):
         pushed = _load(memory)
-        if pushed.get(server) == commit if is_remote else repository.has_commit(Path(server), commit):
+        if pushed.get(f"{server} {identity}") == commit if is_remote else repository.has_commit(Path(server), commit):
             return
         try:
             if not is_remote:
                 repository.create(Path(server))
-            git.run("push", "--quiet", "--no-verify", "--", server, f"{commit}:refs/snapshots/{commit}")
+            program = (f"--receive-pack={receive_pack}",) if receive_pack else ()
+            refs = f"{commit}:refs/snapshots/{commit}"
+            git.run("push", "--quiet", "--no-verify", *program, "--", server, refs, ssh=ssh)
         except shell.CommandFailed as failed:
             hint = "see whether the lab's head can be reached and has space"
             if not git.succeeds("fsck", commit):
@@ -121,7 +126,7 @@ def push(snapshot: Snapshot, private: Path, server: str) -> None:
                 hint = "the snapshot was damaged and is removed; the same command makes it anew"
             raise LabFailed(f"cannot push to {server}: {failed.result.complaint}", hint) from failed
         if is_remote:
-            _store(memory, {**pushed, server: commit})
+            _store(memory, {**pushed, f"{server} {identity}": commit})
 
 
 # ---- which files travel ------------------------------------------------------------------------------------
@@ -307,13 +312,15 @@ class _Git:
     top: Path | None = None
 
     def run(
-        self, *arguments: str, folder: Path | None = None, stdin: bytes | None = None, **variables: str
+        self, *arguments: str, folder: Path | None = None, stdin: bytes | None = None, ssh: str = "", **variables: str
     ) -> shell.Result:
         """Run a git command, by default at the top.  Raises CommandFailed."""
         place = folder or self.top
         where = ("-C", str(place), f"--work-tree={self.top}") if place else ()
         settings = (word for setting in SETTINGS for word in ("-c", setting))
         variables |= IDENTITY | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        if ssh:
+            variables["GIT_SSH_COMMAND"] = ssh
         return repository.git(self.directory, *where, *settings, *arguments, stdin=stdin, **variables)
 
     def succeeds(self, *arguments: str) -> bool:

@@ -17,25 +17,48 @@ RUNNER = ROOT / "runner"
 LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the shell around the commands, and opp_runall's command line", {"commands", "runall"}),
     ("the story, from the client's side", {"campaign"}),
-    ("the client's stages, and the lab that it starts", {"snapshot", "homecoming", "report", "local_lab"}),
+    ("the client's stages, and the lab that it starts", {"snapshot", "homecoming", "report", "labs"}),
+    ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     ("the head's stage, and the two jobs", {"foreman", "build", "simulate"}),
-    ("what these are made of", {"agent", "scheduling", "program", "toolchain", "console", "sharing"}),
-    ("the project description", {"config"}),
+    ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake"}),
+    ("what these are made of", {"uploader", "checkouts", "scheduling", "program", "toolchain", "console", "sharing"}),
+    ("the project description, and the head as a worker sees it", {"config", "head"}),
     (
         "support: one outside thing each",
-        {"results", "job_queue", "log_stream", "lab", "repository", "private_directory", "project_file", "omnetpp"},
+        {
+            "results",
+            "job_queue",
+            "log_stream",
+            "lab",
+            "repository",
+            "private_directory",
+            "project_file",
+            "omnetpp",
+            "ssh",
+        },
     ),
+    ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
     ("values, names, errors, processes", {"model", "paths", "errors", "shell"}),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.
-STAGES = {"snapshot", "foreman", "build", "simulate", "log_stream", "results", "report"}
-BETWEEN_STAGES = {("build", "log_stream"), ("simulate", "log_stream"), ("foreman", "results")}
+STAGES = {"snapshot", "foreman", "intake", "build", "simulate", "log_stream", "results", "report"}
+BETWEEN_STAGES = {("build", "log_stream"), ("simulate", "log_stream"), ("foreman", "results"), ("foreman", "intake"), ("intake", "results")}
 
 #: The only modules that speak ZeroMQ themselves.
-SPEAK_ZEROMQ = {"log_stream", "lab", "local_lab", "foreman", "agent", "build", "simulate", "campaign"}
+SPEAK_ZEROMQ = {
+    "log_stream",
+    "lab",
+    "labs",
+    "local_lab",
+    "foreman",
+    "uploader",
+    "services",
+    "simulate",
+    "campaign",
+    "curve", "intake"}
 
 #: Everything that starts a process.
 PROCESS_MODULES = {"subprocess", "multiprocessing", "pty", "concurrent"}

@@ -32,11 +32,14 @@ from tests.integration.test_job_queue import campaign, queued
 
 _FOREMAN = """
 import sys
+from dataclasses import replace
 from pathlib import Path
+from runner import machine
 from runner.foreman import Foreman
 from runner.job_queue import JobQueue, connect
 from runner.paths import LabPaths
-Foreman(LabPaths(Path(sys.argv[1])), JobQueue(connect(sys.argv[2])), 60).run(sys.argv[3])
+place = replace(machine.here(), paths=LabPaths(Path(sys.argv[1])), foreman=sys.argv[3])
+Foreman(place, JobQueue(connect(sys.argv[2]))).run()
 """
 
 

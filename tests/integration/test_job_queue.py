@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 
 from runner.job_queue import BUILD_QUEUE, EVENTS, JobQueue, WorkerEnd, connect, host_queue
 from runner.messages import AnyEvent, HostUp, SlotDied
-from runner.model import Attempt, Build, Campaign, Chunk, Launch, Prepared, Run, decode
+from runner.model import PROTOCOL, Attempt, Build, Campaign, Chunk, Launch, Prepared, Run, decode
 from tests.conftest import eventually, needs, running_redis
 
 pytestmark = pytest.mark.timeout(60)  # a reader that misses an event waits for ever
@@ -89,7 +89,7 @@ def chunk(number: int, campaign: str = "c1", runs: int = 1) -> Chunk:
 def campaign(name: str) -> Campaign:
     return Campaign(
         id=name,
-        protocol=1,
+        protocol=PROTOCOL,
         project="aloha-1",
         name="größe",
         commit="c0",

@@ -1,0 +1,90 @@
+"""What comes in from the workers: events, and deliveries that are committed to the result store.
+
+Two threads, one of which waits for Redis and the other for the disk; both hand what they have to the foreman's socket.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+import zmq
+
+from runner import results
+from runner.job_queue import JobQueue
+from runner.messages import DeliveryFailed, RunCommitted, RunDelivered
+from runner.model import Attempt, Outcome, encode
+from runner.paths import LabPaths
+
+log = logging.getLogger(__name__)
+
+#: Deliveries that are committed together.
+MOST_COMMITS = 200
+#: Seconds until deliveries that could not be written to the disk are tried again.
+COMMIT_PAUSE = 2.0
+
+
+class Intake:
+    """Hands events to a PULL socket inside this process; of deliveries, what became of them."""
+
+    def __init__(
+        self, paths: LabPaths, jobs: JobQueue, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str
+    ) -> None:
+        self._paths, self._jobs, self._context, self._endpoint = paths, jobs, context, endpoint
+        self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._pause = threading.Event()
+
+    def start(self) -> None:
+        """Begin; should one of the threads ever end, the process ends with it."""
+        for work in (self._read_events, self._commit_deliveries):
+            threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
+
+    def _outlet(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.PUSH)
+        socket.set(zmq.SNDHWM, 0)
+        socket.connect(self._endpoint)
+        return socket
+
+    def _read_events(self) -> None:
+        socket = self._outlet()
+        for position, events in self._jobs.events():
+            for event in events:
+                if isinstance(event, RunDelivered):
+                    self._delivered.put(event.outcome)
+                else:
+                    socket.send(encode(event))
+            self._jobs.drop_events(position)
+
+    def _commit_deliveries(self) -> None:
+        socket = self._outlet()
+        while True:
+            delivered = [self._delivered.get()]
+            while len(delivered) < MOST_COMMITS and not self._delivered.empty():
+                delivered.append(self._delivered.get())
+            try:
+                results.commit(self._paths, delivered)
+            except OSError as error:
+                log.warning("deliveries cannot be committed, the next try follows: %s", error)
+                self._pause.wait(COMMIT_PAUSE)
+                for outcome in delivered:
+                    self._delivered.put(outcome)
+                continue
+            for outcome in delivered:
+                socket.send(encode(self._fate(outcome)))
+
+    def _fate(self, outcome: Outcome) -> RunCommitted | DeliveryFailed:
+        """Return what became of a delivery: the run's record tells, whose attempt ever it is."""
+        record = results.record(self._paths.campaign(outcome.campaign), outcome.run)
+        if record is None:
+            return DeliveryFailed(outcome.campaign, Attempt(outcome.run, outcome.attempt))
+        return RunCommitted(record)
+
+
+def _or_end_all(work: Callable[[], None]) -> None:
+    """Do a thread's work; should it ever end, end the process: without it the foreman would be deaf, and not know."""
+    try:
+        work()
+    except Exception:
+        log.exception("a thread of the foreman's has ended")
+    os._exit(1)
