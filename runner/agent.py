@@ -143,7 +143,8 @@ class Agent:
             status = worker.process.wait(0)
             if status is None:
                 continue
-            if status != 0 or not worker.retires:
+            # Told to end before it could listen, it ends by the signal; it had no job yet.
+            if not worker.retires or status not in {0, -signal.SIGTERM}:
                 log.warning("%s ended with status %s", name, status)
                 shell.end_marked(self._paths.home, name)
                 self._lab.post(SlotDied(self._machine.name, name))

@@ -96,7 +96,8 @@ def guard(context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> ThreadAuth
     """Let only registered keys in at the context's server sockets; keys that are registered later count at once."""
     authenticator = ThreadAuthenticator(context)
     authenticator.start()
-    authenticator.configure_curve_callback("*", credentials_provider=_Registered(folder))
+    for group in (PEOPLE, WORKERS):
+        authenticator.configure_curve_callback(group, credentials_provider=_Registered(folder))
     return authenticator
 
 

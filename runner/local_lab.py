@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -116,6 +117,12 @@ def _replace(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> None:
 def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile) -> None:
     """Start the services and wait until they answer.  Raises LabFailed with the end of the telling log."""
     paths = lab.paths
+    for program in ("redis-server", "setpriv", "git"):
+        if not shutil.which(program):
+            raise LabFailed(
+                f"the local lab needs {program}, which is not installed here",
+                "install it, or use the machines of a lab: labfleet lab use USER@HEAD",
+            )
     for folder in (paths.sockets, paths.service_logs, paths.redis):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if paths.sockets.stat().st_uid != os.getuid():

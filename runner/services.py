@@ -183,8 +183,9 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.Formatter.converter = time.gmtime
     machine = here()
-    if machine.settings:  # the machine's journal tells what ran there
-        logging.getLogger("runner").setLevel(logging.INFO)
+    if machine.settings:
+        logging.getLogger("runner").setLevel(logging.INFO)  # the machine's journal tells what ran there
+        machine.paths.sockets.mkdir(mode=0o700, exist_ok=True)
     ROLES[sys.argv[1]](machine)
 
 

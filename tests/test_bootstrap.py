@@ -30,7 +30,7 @@ TOOLS = (
 )
 
 #: Commands that labfleet needs, and the script has to see to.
-NEEDED = ("git", "redis-server", "g++", "make", "setpriv")
+NEEDED = ("git", "redis-server", "g++", "make", "setpriv", "ssh", "rsync")
 
 #: A Python of some version, perhaps without the module that makes virtual environments.
 PYTHON = """#!/bin/sh
@@ -367,6 +367,28 @@ def test_a_person_is_told_the_one_command_that_installs_what_lacks(
     )
     assert machine.calls() == []
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize("how", ["variable", "setting", "provision"])
+def test_who_uses_a_lab_s_machines_needs_no_services_here(machine: Machine, how: str) -> None:
+    # Given a machine that could not run a local lab
+    machine.has_package_manager("apt-get")
+    machine.lacks("redis-server", "g++", "make")
+    # When its person has chosen a remote lab, or sets one up
+    config = machine.place / "config"
+    (config / "labfleet").mkdir(parents=True)
+    if how == "setting":
+        (config / "labfleet" / "lab").write_text("ada@head\n")
+    variables = {"XDG_CONFIG_HOME": str(config)} | ({"LABFLEET_LAB": "ada@head"} if how == "variable" else {})
+    words = ("provision",) if how == "provision" else ("campaign",)
+    # Then nothing is lacking
+    assert machine.call(*words, **variables).returncode == 0
+    # … but for the local lab it would be, and a remote one needs SSH
+    shutil.rmtree(machine.checkout / ".venv")
+    local = machine.call("campaign", XDG_CONFIG_HOME=str(config), LABFLEET_LAB="local")
+    assert "lacks redis-server, g++, make" in local.stderr
+    machine.lacks("ssh")
+    assert "apt-get install openssh-client" in machine.call(*words, **variables).stderr
 
 
 def test_the_venv_package_of_a_newer_python_has_its_own_name(machine: Machine) -> None:

@@ -1,0 +1,148 @@
+"""An agent with real workers: it drains, and becomes another revision without losing them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from runner.job_queue import EVENTS, LAB_KEY, connect
+from runner.messages import AnyEvent, HostReport, HostUp, SlotDied
+from runner.model import decode
+from tests.conftest import eventually
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+pytestmark = pytest.mark.timeout(60)
+
+#: Stands for the image's start program: the deployed revision is what a file says.
+START = """#!{python}
+import os, sys
+os.environ["LABFLEET_REVISION"] = open({deployed!r}).read()
+from runner import machine, services
+machine.START = __file__
+sys.argv = ["services", *sys.argv[1:]]
+services.main()
+"""
+
+
+class Agent:
+    """An agent of a remote lab's worker with two slots, on this machine."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.redis: Redis = connect(redis_url)
+        self.redis.set(LAB_KEY, "x" * 40)
+        self.deployed = folder / "deployed"
+        self.deployed.write_text("one")
+        settings = folder / "settings"
+        settings.mkdir()
+        described = {
+            "role": "worker",
+            "name": "w1",
+            "home": str(folder / "home"),
+            "redis": redis_url,
+            "logs": "tcp://127.0.0.1:9",
+            "head": "127.0.0.1",
+            "ssh_port": 22,
+            "slots": 2,
+            "builder": False,
+            "tags": ["big"],
+            "desktop": True,
+            "image": "labfleet-worker:abc",
+        }
+        (settings / "settings.json").write_text(json.dumps(described))
+        (settings / "redis-password").write_text("unused\n")
+        (folder / "home").mkdir()
+        start = folder / "start"
+        start.write_text(START.format(python=sys.executable, deployed=str(self.deployed)))
+        start.chmod(0o755)
+        environment = {**os.environ, "LABFLEET_SETTINGS": str(settings), "PYTHONPATH": str(ROOT)}
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen([str(start), "agent"], env=environment, stderr=self.log)
+
+    def events(self) -> list[AnyEvent]:
+        """Return everything that was told."""
+        entries: list[tuple[bytes, dict[bytes, bytes]]] = self.redis.xrange(EVENTS)  # type: ignore[assignment]
+        return [decode(fields[b"event"], AnyEvent) for _, fields in entries]
+
+    def reports(self) -> list[HostReport]:
+        return [event for event in self.events() if isinstance(event, HostReport)]
+
+    def children(self) -> list[int]:
+        """Return the process ids of its workers."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(word) for word in listed]
+
+    def serving(self) -> set[bytes]:
+        """Return the names of the workers that RQ knows."""
+        return self.redis.smembers("rq:workers")  # type: ignore[return-value]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, redis_url: str) -> Iterator[Agent]:
+    agent = Agent(tmp_path, redis_url)
+    try:
+        eventually(lambda: len(agent.serving()) == 2, "two slots that wait for work")
+        eventually(agent.reports, "a report")
+        yield agent
+    finally:
+        agent.process.kill()
+        agent.process.wait()
+        agent.log.close()
+        agent.redis.close()
+
+
+def test_an_agent_tells_of_itself(agent: Agent) -> None:
+    # Given a provisioned worker, when its agent has started
+    (up,) = [event for event in agent.events() if isinstance(event, HostUp)]
+    report = agent.reports()[0]
+    # Then it has told slots and key, and how the machine is
+    assert (up.host, up.slots, len(up.key)) == ("w1", 2, 40)
+    assert (report.tags, report.desktop, report.image, report.revisions) == (
+        ("big",),
+        True,
+        "labfleet-worker:abc",
+        ("one",),
+    )
+    assert 0 < report.memory_free < report.memory_total
+    assert 0 < report.disk_free < report.disk_total
+
+
+def test_a_drained_agent_ends_when_its_slots_have(agent: Agent) -> None:
+    # Given idle slots, when the agent is told to drain
+    agent.process.send_signal(signal.SIGUSR1)
+    # Then it ends in good order, and no slot counts as dead
+    assert agent.process.wait(20) == 0
+    assert agent.reports()[-1].draining
+    assert not any(isinstance(event, SlotDied) for event in agent.events())
+    eventually(lambda: not agent.serving(), "that RQ knows no slots any more")
+
+
+def test_an_agent_becomes_the_deployed_revision_and_keeps_its_name(agent: Agent) -> None:
+    # Given an agent of revision one, when revision two is deployed and it is told
+    before = set(agent.children())
+    agent.deployed.write_text("two")
+    agent.process.send_signal(signal.SIGHUP)
+    # Then, in the same process, its slots are replaced by those of revision two
+    eventually(lambda: agent.reports()[-1].revisions == ("two",), "slots of the new revision", 20)
+    eventually(lambda: len(agent.serving()) == 2, "two slots that wait for work")
+    assert agent.process.poll() is None
+    assert len(agent.children()) == 2
+    assert not before & set(agent.children())
+    # And nobody was told of a death or a new start, which would have runs begun again
+    assert not any(isinstance(event, SlotDied) for event in agent.events())
+    assert sum(isinstance(event, HostUp) for event in agent.events()) == 1
+
+
+def test_a_dead_slot_is_told_of_and_replaced(agent: Agent) -> None:
+    # Given two slots, when one is killed
+    victim = agent.children()[0]
+    os.kill(victim, signal.SIGKILL)
+    # Then the foreman is told, and there are two again
+    eventually(lambda: any(isinstance(event, SlotDied) for event in agent.events()), "the news of it")
+    eventually(lambda: len(agent.children()) == 2 and victim not in agent.children(), "a new slot")
