@@ -169,3 +169,15 @@ def bench(c: Context, rounds: str = "5") -> None:
     from benchmarks import everything
 
     everything.main(whole_number(rounds, "--rounds"))
+
+
+@command(takes_rest=True)
+def testlab(c: Context) -> None:
+    """Bring machines up to try labfleet on: testlab up | status | down (in a checkout only)."""
+    from runner.paths import SOURCE
+
+    if not (SOURCE / "tests").exists():
+        raise WrongUse("the test lab is part of labfleet's checkout, not of the installed package")
+    from tests.lab import command as test_lab
+
+    test_lab.main(remainder())
