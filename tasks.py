@@ -134,18 +134,23 @@ def _carry_out(order: "Order", *, json: bool = False, quiet: bool = False) -> Ex
 
 
 _LAB = """\
-labfleet lab status            what the local lab's services do, and where their data and logs are
+labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
+labfleet lab use local         use processes of this machine, as without any choice
+labfleet lab status            what the lab does
 labfleet lab cancel CAMPAIGN   end a campaign's runs; what is done is kept
-labfleet lab stop [--force]    end the services; with --force also while campaigns are under way
-The services start with the first campaign, and end by themselves when idle."""
+labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
+The local lab's services start with the first campaign, and end by themselves when idle."""
 
 
 @command(takes_rest=True)
 def lab(c: Context) -> None:
-    """See, cancel, stop: lab status | lab cancel CAMPAIGN | lab stop [--force] (lab --help)."""
-    from runner import labs, local_lab
+    """Choose, see, cancel, stop: lab use USER@HEAD|local, lab status, lab cancel CAMPAIGN, lab stop (lab --help)."""
+    from runner import chosen_lab, labs, local_lab
 
     match remainder():
+        case ["use", name]:
+            head = chosen_lab.use(name)
+            print(f"campaigns run on {f'the lab behind {head}' if head else 'this machine'} from now on")
         case [] | ["status"]:
             print(labs.describe())
         case ["cancel", campaign_id]:
@@ -157,6 +162,128 @@ def lab(c: Context) -> None:
             print(_LAB)
         case words:
             raise WrongUse(f"lab {' '.join(words)} is unknown", _LAB)
+
+
+@command(help={"json": "print them machine-readable"})
+def machines(c: Context, json: bool = False) -> None:
+    """Show the lab's machines: slots, load, memory, disk, image and code, and why one does not serve."""
+    from runner import labs
+    from runner.report import machine_table
+
+    found = labs.machines()
+    print(machine_table.as_json(found) if json else machine_table.table(found))
+
+
+@command(
+    help={
+        "inventory": "inventory of the machines, to look at each of them over SSH (needs sudo there)",
+        "json": "print what was found machine-readable",
+    },
+    iterable=["inventory"],
+)
+def doctor(c: Context, inventory: list[str] | None = None, json: bool = False) -> ExitCode:
+    """Find what is wrong with the lab, or with the way to it, and say what to do; exit status 3 if something is."""
+    from runner import doctor as examination
+    from runner import first_contact
+
+    asked = first_contact.terminal(sys.stdin, sys.stderr)
+    progress = examination.Progress(sys.stderr)
+    try:
+        found = examination.examine(tuple(inventory or ()), asked, progress)
+    finally:
+        progress.close()
+    print(examination.as_json(found) if json else examination.text(found))
+    return examination.exit_code(found)
+
+
+# ---- for a lab's administrator -----------------------------------------------------------------------------------
+
+_INVENTORY = "inventory of the machines, any that Ansible reads; default: see inventory/example.yml"
+_ADMINISTRATION = {
+    "inventory": f"{_INVENTORY}; may be repeated",
+    "limit": "only these machines, e.g. 'w1,w2' or 'workers:!w3'",
+    "check": "change nothing, say what would be changed",
+    "diff": "show how files differ",
+    "accept-new": "take unknown host keys for right, without asking",
+    "ask-sudo": "read the password for sudo from standard input where there is no terminal",
+    "json": "print the outcome machine-readable",
+}
+
+
+@command(
+    help={
+        **_ADMINISTRATION,
+        "tags": "only one part: common, docker, head, image, code, services, access, worker, distcc",
+    },
+    iterable=["inventory"],
+)
+def provision(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke has it
+    c: Context,
+    inventory: list[str] | None = None,
+    limit: str = "",
+    tags: str = "",
+    check: bool = False,
+    diff: bool = False,
+    accept_new: bool = False,
+    ask_sudo: bool = False,
+    json: bool = False,
+) -> ExitCode:
+    """Make the machines of an inventory a lab, or bring a lab up to date; doing it again changes nothing."""
+    from runner import administration
+    from runner.provision import Order
+
+    order = Order(tuple(inventory or ()), limit, tags, check, diff, accept_new, ask_sudo)
+    return administration.provision(order, json=json)
+
+
+@command(help=_ADMINISTRATION, iterable=["inventory"])
+def upgrade(
+    c: Context,
+    inventory: list[str] | None = None,
+    limit: str = "",
+    check: bool = False,
+    diff: bool = False,
+    accept_new: bool = False,
+    ask_sudo: bool = False,
+    json: bool = False,
+) -> ExitCode:
+    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman when no campaign runs."""
+    from runner import administration
+    from runner.provision import Order
+
+    order = Order(tuple(inventory or ()), limit, "", check, diff, accept_new, ask_sudo)
+    return administration.upgrade(order, json=json)
+
+
+@command(
+    help={
+        **_ADMINISTRATION,
+        "data": "also the campaigns' results, the snapshots and the products in the lab",
+        "yes": "do not ask whether it is meant",
+    },
+    iterable=["inventory"],
+)
+def teardown(  # noqa: PLR0913, PLR0917
+    c: Context,
+    inventory: list[str] | None = None,
+    limit: str = "",
+    data: bool = False,
+    check: bool = False,
+    diff: bool = False,
+    accept_new: bool = False,
+    ask_sudo: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> ExitCode:
+    """Remove from the machines what provision put there; the packages that it installed stay."""
+    from runner import administration
+    from runner.provision import Order
+
+    order = Order(tuple(inventory or ()), limit, "", check, diff, accept_new, ask_sudo)
+    return administration.teardown(order, data=data, sure=yes, json=json)
+
+
+# ---- for labfleet's developers -----------------------------------------------------------------------------------
 
 
 @command(help={"rounds": "how often each comparison is made; the median counts"})

@@ -244,13 +244,16 @@ def digest(*parts: str) -> str:
 def build_environment(campaign: Campaign) -> dict[str, str]:
     """Return the environment of build commands: the campaign's, without what a make around labfleet has left there."""
     kept = {name: value for name, value in campaign.environment.items() if name not in MAKES_OWN}
-    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{parallel_compilations()}"}
+    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{parallel_compilations(kept)}"}
 
 
-def parallel_compilations() -> int:
+def parallel_compilations(environment: Mapping[str, str]) -> int:
     """Return how many compilations may be under way: as many as distcc's hosts take, else one per core."""
-    limits = re.findall(r"/(\d+)", os.environ.get("DISTCC_HOSTS", ""))  # HOST/LIMIT,OPTIONS …
-    return sum(map(int, limits)) or os.cpu_count() or 1
+    if environment.get("CCACHE_PREFIX") == "distcc":
+        answer = shell.run(["distcc", "-j"], env=environment, check=False)
+        if answer.status == 0 and answer.text.isdecimal():
+            return int(answer.text)
+    return os.cpu_count() or 1
 
 
 def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:

@@ -7,7 +7,7 @@ import zmq
 
 from runner import chosen_lab, local_lab
 from runner.lab import ForemanClient, Lab
-from runner.messages import CampaignStatus, Cancel
+from runner.messages import CampaignStatus, Cancel, Machines
 
 
 @contextmanager
@@ -30,6 +30,16 @@ def connected(*, start: bool = False) -> Iterator[tuple["zmq.Context[zmq.Socket[
         context.destroy(linger=1000)
         if lab is not None:
             lab.close()
+
+
+def machines() -> Machines:
+    """Return the lab's machines.  Raises LabFailed if it does not answer."""
+    with connected() as (context, lab):
+        client = ForemanClient(context, lab)
+        try:
+            return client.machines()
+        finally:
+            client.close()
 
 
 def describe() -> str:

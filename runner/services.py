@@ -47,6 +47,13 @@ def idle(machine: Machine) -> None:
     sys.exit(int(JobQueue(_redis(machine)).has_campaigns()))
 
 
+def check(machine: Machine) -> None:
+    """Print what the machine finds out about itself; ``labfleet doctor`` reads it."""
+    from runner import self_check
+
+    print(self_check.report(machine))
+
+
 def agent(machine: Machine) -> None:
     """Run this host's agent."""
     from runner import head
@@ -172,6 +179,7 @@ ROLES: Mapping[str, Callable[[Machine], None]] = {
     "foreman": foreman,
     "hub": hub,
     "idle": idle,
+    "check": check,
     "agent": agent,
     "slot": slot,
     "builder": builder,

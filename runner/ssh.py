@@ -5,6 +5,7 @@ key is refused by both.
 """
 
 import io
+import logging
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import paramiko
 from fabric import Config, Connection
+from invoke.exceptions import ThreadException
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -29,6 +31,9 @@ from runner.paths import LabPaths
 
 #: Seconds to reach a machine.
 PATIENCE = 10
+
+# What it has to say, Login says in an error; logging would print it too.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class Login:
@@ -68,9 +73,16 @@ class Login:
             self._connection.open()
             # A sign of life every quarter of a minute: a connection that died is noticed, one that idles is kept.
             self._connection.transport.set_keepalive(15)
-        with self._connection.forward_local(local, remote_port=port, remote_host="127.0.0.1"):
+        forwarding = self._connection.forward_local(local, remote_port=port, remote_host="127.0.0.1")
+        forwarding.__enter__()
+        try:
             _wait_for(local)
             yield local
+        finally:
+            try:
+                forwarding.__exit__(None, None, None)
+            except ThreadException:
+                pass  # a connection was reset, or the service was not there; who used the tunnel knows
 
     def close(self) -> None:
         """End the connection, and the one that git and rsync shared."""

@@ -46,3 +46,11 @@ def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab(f"labfleet-spare-{os.getpid()}", tmp_path_factory.mktemp("spare"), engine.this_session()) as lab:
         lab.up(["w1"])
         yield lab
+
+
+@pytest.fixture(scope="session")
+def provisioned_lab(lab_machines: Lab) -> Lab:
+    """The machines after ``labfleet provision``, the first of the two commands."""
+    done = lab_machines.client.run(["labfleet", "provision", "--inventory", "inventory.yml"], seconds=900)
+    assert done.status == 0, done.stdout + done.stderr
+    return lab_machines

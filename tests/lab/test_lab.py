@@ -1,0 +1,216 @@
+"""A lab from three bare machines: provisioned with the real playbooks over real SSH, used as people use it."""
+
+import json
+
+import pytest
+
+from runner.paths import SOURCE
+from tests.conftest import eventually
+from tests.lab import campaigns
+from tests.lab.campaigns import labfleet
+from tests.lab.machines import Lab
+
+#: Where a changed copy of labfleet is put at the client.
+CHANGED = "/home/researcher/changed"
+
+
+def test_two_commands_lead_from_bare_machines_to_results(provisioned_lab: Lab) -> None:
+    # Given machines that were bare until `labfleet provision` (the fixture), and a client with nothing of a lab
+    client = provisioned_lab.client
+    folder = campaigns.example(client)
+    # When the campaign is run, with no option that names the lab
+    done = labfleet(client, "campaign", "--config", "General", cwd=folder)
+    assert done.status == 0, done.stderr
+    # Then all runs are done, by both workers, and each worker's journal agrees with the manifest
+    told = campaigns.manifest(client, folder)
+    assert [run["kind"] for run in told["runs"]] == ["done"] * 24
+    hosts = campaigns.runs_by_host(told)
+    for name in ("w1", "w2"):
+        machine = provisioned_lab.machines[name]
+        own = {run["run"] for run in told["runs"] if run["host"] == name}
+        assert campaigns.runs_in_journal(machine, told["campaign"]) == own
+        assert hosts[name] >= 8
+    assert set(hosts) == {"w1", "w2"}
+    # … the files are there as the manifest says
+    for run in told["runs"]:
+        for file in run["files"]:
+            assert client.run(["sha256sum", file["path"]], cwd=folder).stdout.split()[0] == file["sha256"]
+    # … nothing ran on the head, and nothing of a lab has come to the client
+    assert campaigns.runs_in_journal(provisioned_lab.head, told["campaign"]) == set()
+    assert "labfleet-worker" not in provisioned_lab.head.exec_as_root(["docker", "ps", "--format", "{{.Names}}"]).text
+    assert client.run(["sh", "-c", "command -v docker redis-server opp_run g++"]).stdout == ""
+    # … and commit and products have crossed the network once per host
+    gate = provisioned_lab.head.exec_as_root(["journalctl", "-t", "labfleet-gate", "-o", "cat", "--no-pager"]).text
+    project, key = told["project"], told["build"]["key"]
+    for name in ("w1", "w2"):
+        calls = [line for line in gate.splitlines() if line.startswith(f"{name} ")]
+        assert sum(f"git {project}-" in line for line in calls) == 1
+        assert sum("products" in line and f"{key}/" in line for line in calls) == 1
+
+
+def test_provisioning_again_changes_nothing(provisioned_lab: Lab) -> None:
+    # Given a provisioned lab, when it is provisioned again
+    done = labfleet(provisioned_lab.client, "provision", "--inventory", "inventory.yml", "--json")
+    assert done.status == 0, done.stderr
+    # Then nothing is changed
+    assert {machine["changed"] for machine in json.loads(done.stdout)["machines"]} == {0}
+
+
+def test_a_machine_that_joins_takes_runs_of_the_campaign_under_way(provisioned_lab: Lab) -> None:
+    # Given a campaign under way
+    client = provisioned_lab.client
+    folder = campaigns.scripted(client, "joined", runs=120, seconds=2)
+    running = campaigns.start(client, folder)
+    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 3, "the first results", 120)
+    # When a fourth machine is added to the inventory, and all are provisioned
+    third = provisioned_lab.add("w3")
+    done = labfleet(client, "provision", "--inventory", "inventory.yml")
+    assert done.status == 0, done.stdout + done.stderr
+    # Then the campaign ends well, no run was begun twice, and the new machine has done some
+    said = running.wait(600)
+    assert said.status == 0, said.stderr
+    told = campaigns.manifest(client, folder)
+    assert {run["attempt"] for run in told["runs"]} == {1}
+    assert campaigns.runs_by_host(told)["w3"] > 0
+    assert campaigns.runs_in_journal(third, told["campaign"])
+
+
+def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisioned_lab: Lab) -> None:
+    # Given a campaign under way, and a changed labfleet at the client
+    client = provisioned_lab.client
+    client.exec_as_root(["rm", "-rf", CHANGED])
+    parts = (
+        "runner",
+        "playbooks",
+        "inventory",
+        "tasks.py",
+        "labfleet.py",
+        "requirements-worker.lock",
+        "pyproject.toml",
+    )
+    client.exec_as_root(["install", "-d", "-o", "researcher", CHANGED])
+    client.run(["cp", "-r", *(str(SOURCE / part) for part in parts), CHANGED])
+    client.run(["sed", "-i", "s/run %d of %s, attempt/NEW run %d of %s, attempt/", f"{CHANGED}/runner/simulate.py"])
+    folder = campaigns.scripted(client, "upgraded", runs=80, seconds=2)
+    running = campaigns.start(client, folder)
+    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 3, "the first results", 120)
+    # When the administrator upgrades the lab
+    upgrade = ["python", "-m", "invoke", "--search-root", CHANGED, "upgrade", "--inventory", "inventory.yml"]
+    done = client.run(upgrade, env={"PYTHONPATH": CHANGED}, seconds=600)
+    assert done.status == 0, done.stdout + done.stderr
+    # Then no run is lost or begun twice
+    said = running.wait(600)
+    assert said.status == 0, said.stderr
+    told = campaigns.manifest(client, folder)
+    assert [run["kind"] for run in told["runs"]] == ["done"] * 80
+    assert {run["attempt"] for run in told["runs"]} == {1}
+    # … the early ones were the old revision's, the later ones are the new one's
+    for name in ("w1", "w2"):
+        lines = provisioned_lab.machines[name].journal("labfleet-worker").splitlines()
+        own = [line for line in lines if f" of {told['campaign']}, attempt" in line]
+        assert "NEW" not in own[0]
+        assert "NEW" in own[-1]
+    # … and the table of machines says so, once the foreman has taken it too
+    deployed = json.loads(labfleet(client, "machines", "--json").stdout)["deployed"]
+    eventually(
+        lambda: (
+            {
+                tuple(machine["report"]["revisions"])
+                for machine in json.loads(labfleet(client, "machines", "--json").stdout)["machines"]
+            }
+            == {(deployed,)}
+        ),
+        "one revision everywhere",
+        60,
+    )
+
+
+def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(provisioned_lab: Lab) -> None:
+    # Given a campaign of the first person's under way
+    client = provisioned_lab.client
+    folder = campaigns.scripted(client, "first", runs=300, seconds=1)
+    running = campaigns.start(client, folder)
+    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 0, "the first results", 120)
+    listed = labfleet(client, "lab", "status").stdout
+    campaign = next(word for word in listed.split() if word.startswith("20"))
+    # When somebody with another login submits a campaign, with one variable and no key of a worker's
+    anna = {"LABFLEET_LAB": "head"}
+    other = campaigns.scripted(client, "hers", runs=4, user="anna")
+    done = labfleet(client, "campaign", "--verbose", cwd=other, user="anna", env=anna)
+    # Then it is done, followed and brought home, under her name
+    assert done.status == 0, done.stderr
+    assert "run 3 begins" in done.stdout + done.stderr
+    hers = campaigns.manifest(client, other)
+    assert (hers["user"], len(hers["runs"])) == ("anna", 4)
+    # … she sees the first one's campaign, and can neither cancel it nor take its results
+    assert campaign in labfleet(client, "lab", "status", user="anna", env=anna).stdout
+    refused = labfleet(client, "lab", "cancel", campaign, user="anna", env=anna)
+    assert refused.status == 3
+    assert "belongs to admin" in refused.stderr
+    fetch = ["rsync", "-r", "--rsync-path=/usr/local/bin/labfleet-head results"]
+    assert client.run([*fetch, f"head:{hers['campaign']}/", "own/"], user="anna").status == 0
+    assert client.run([*fetch, f"head:{campaign}/", "stolen/"], user="anna").status != 0
+    # … while the first one can
+    assert labfleet(client, "lab", "cancel", campaign).status == 0
+    assert running.wait(120).status == 1
+
+
+def test_a_machine_that_vanishes_loses_no_run(provisioned_lab: Lab) -> None:
+    # Given a campaign under way on all machines
+    client = provisioned_lab.client
+    folder = campaigns.scripted(client, "vanished", runs=60, seconds=1)
+    running = campaigns.start(client, folder)
+    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 5, "the first results", 120)
+    # When a worker loses its power
+    provisioned_lab.machines["w2"].kill()
+    # Then all runs are done all the same, and the table says what is wrong
+    said = running.wait(600)
+    assert said.status == 0, said.stderr
+    told = campaigns.manifest(client, folder)
+    assert [run["kind"] for run in told["runs"]] == ["done"] * 60
+    table = json.loads(labfleet(client, "machines", "--json").stdout)
+    assert {row["name"]: row["state"] for row in table["machines"]}["w2"] == "away"
+    # … and when it is back, it serves again by itself
+    provisioned_lab.machines["w2"].start()
+    eventually(lambda: "w2 with" in labfleet(client, "lab", "status").stdout, "that the machine serves again", 120)
+
+
+def test_teardown_removes_what_provision_brought(provisioned_lab: Lab) -> None:
+    # Given a lab that was used, when it is torn down, and then with its data
+    client = provisioned_lab.client
+    done = labfleet(client, "teardown", "--inventory", "inventory.yml", "--yes")
+    assert done.status == 0, done.stdout + done.stderr
+    for machine in provisioned_lab.machines.values():
+        # Then neither services nor settings are there
+        left = machine.exec_as_root(
+            ["sh", "-c", "systemctl list-unit-files 'labfleet*' --no-legend; ls -d /etc/labfleet"], check=False
+        )
+        assert left.text == ""
+        assert "labfleet" not in machine.exec_as_root(["docker", "images"], check=False).text
+    # … while the campaigns' data stays until that is asked for, too
+    kept = provisioned_lab.head.exec_as_root(["ls", "/var/lib/labfleet/head/campaigns"]).text
+    assert kept
+    assert labfleet(client, "teardown", "--inventory", "inventory.yml", "--data", "--yes").status == 0
+    for machine in provisioned_lab.machines.values():
+        assert machine.exec_as_root(["ls", "/var/lib/labfleet"], check=False).status != 0
+        assert machine.exec_as_root(["id", "labfleet"], check=False).status != 0
+    # … and doing it again does no harm
+    assert labfleet(client, "teardown", "--inventory", "inventory.yml", "--data", "--yes").status == 0
+
+
+@pytest.mark.parametrize("name", ["w1", "head"])
+def test_a_provisioned_machine_runs_only_what_it_should(provisioned_lab: Lab, name: str) -> None:
+    # Given a provisioned machine, when its containers are looked at
+    machine = provisioned_lab.machines[name]
+    containers = machine.exec_as_root(["docker", "ps", "--format", "{{.Names}}"]).text.split()
+    described = json.loads(machine.exec_as_root(["docker", "inspect", *containers]).text)
+    # Then each is unprivileged, with a read-only root and limits
+    assert containers
+    for one in described:
+        limits = one["HostConfig"]
+        assert one["Config"]["User"] not in ("", "0", "root")
+        assert limits["ReadonlyRootfs"]
+        assert limits["CapDrop"] == ["ALL"]
+        assert not limits["Privileged"]
+        assert limits["Memory"] > 0
+        assert limits["PidsLimit"] > 0
