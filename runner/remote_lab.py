@@ -4,6 +4,8 @@
 and the hub, which end with the client.
 """
 
+import os
+import re
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
@@ -83,7 +85,7 @@ class RemoteLab(Lab):
     def project_id(self, project: str) -> str:
         """Return a name that no other person's or computer's project of the same path has."""
         stem, _, digest = project.rpartition("-")
-        return f"{stem}-{self.welcome.user}-{_here()}-{digest}"
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{stem}-{self.welcome.user}-{_here()}-{digest}")
 
     def environment(self, shell: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
         """Return nothing: the lab's machines have their own environment."""
@@ -113,7 +115,9 @@ class RemoteLab(Lab):
         first, *others = (f"{campaign}/{name}" for name in names)
         sources = [f"{self._login.name}:{first}", *(f":{other}" for other in others)]
         argv = ["rsync", "-e", shlex.join(self._login.ssh()), f"--rsync-path={ENTRY} results", "--timeout=60", "-rpt"]
-        answer = shell.run([*argv, *sources, f"{folder}/"], check=False)
+        # The head wants to see each word that it is asked for.
+        environment = {**os.environ, "RSYNC_PROTECT_ARGS": "0"}
+        answer = shell.run([*argv, *sources, f"{folder}/"], env=environment, check=False)
         if answer.status != 0 and not may_lack:
             raise LabFailed(
                 f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",

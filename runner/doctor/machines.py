@@ -21,7 +21,6 @@ from runner.doctor.findings import Commands
 from runner.doctor.known import Known, known
 from runner.errors import LabfleetError
 from runner.first_contact import Contact, State, Terminal
-from runner.host_keys import Target
 from runner.inventory import Machine
 from runner.knock import Knock
 from runner.model import decode
@@ -151,7 +150,7 @@ def _way(machine: Machine, command: str) -> list[str]:
     """Return the command line that executes a command there, as who logs in."""
     if machine.login.connection == "local":
         return ["sh", "-c", command]
-    return target(machine).command(command, StrictHostKeyChecking="yes")
+    return first_contact.target(machine).command(command, StrictHostKeyChecking="yes")
 
 
 def _question(machine: Machine, with_password: bool) -> str:
@@ -163,14 +162,6 @@ def _question(machine: Machine, with_password: bool) -> str:
     return shlex.join(["sh", "-c", script])
 
 
-def target(machine: Machine) -> Target:
-    """Return the machine as Ansible would reach it."""
-    login = machine.login
-    said = {"Port": login.port, "User": login.user, "IdentityFile": login.key_file}
-    options = [f"-o{name}={value}" for name, value in said.items() if value is not None]
-    return Target(machine.name, login.address, (*options, *login.arguments))
-
-
 # ---- what a stranger meets -------------------------------------------------------------------------------------------
 
 
@@ -178,7 +169,7 @@ def _as_stranger(machine: Machine, lab: Known) -> dict[str, Knock]:
     """Return what this computer, which is no machine of the lab, meets at a machine's ports."""
     if machine.login.connection == "local":
         return {}
-    place = host_keys.place(target(machine))
+    place = host_keys.place(first_contact.target(machine))
     if not place.is_direct:  # behind a jump host, its address may be another machine's here
         return {}
     met = {}

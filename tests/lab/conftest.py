@@ -40,6 +40,15 @@ def lab_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
+def bare_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A head, two workers and a client that nobody has provisioned, and nobody is going to."""
+    need_machines()
+    with Lab(f"labfleet-bare-{os.getpid()}", tmp_path_factory.mktemp("bare"), engine.this_session()) as lab:
+        lab.up()
+        yield lab
+
+
+@pytest.fixture(scope="module")
 def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab of one machine, ``w1``, and a client, which a module's tests may break."""
     need_machines()

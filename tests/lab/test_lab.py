@@ -43,9 +43,10 @@ def test_two_commands_lead_from_bare_machines_to_results(provisioned_lab: Lab) -
     gate = provisioned_lab.head.exec_as_root(["journalctl", "-t", "labfleet-gate", "-o", "cat", "--no-pager"]).text
     project, key = told["project"], told["build"]["key"]
     for name in ("w1", "w2"):
-        calls = [line for line in gate.splitlines() if line.startswith(f"{name} ")]
+        calls = [line for line in gate.splitlines() if line.startswith(f"{name} ") and "refused" not in line]
         assert sum(f"git {project}-" in line for line in calls) == 1
-        assert sum("products" in line and f"{key}/" in line for line in calls) == 1
+        is_builder = name == "w1"  # it has the products, as it made them
+        assert sum("products" in line and f"{key}/" in line for line in calls) == (0 if is_builder else 1)
 
 
 def test_provisioning_again_changes_nothing(provisioned_lab: Lab) -> None:
@@ -173,29 +174,6 @@ def test_a_machine_that_vanishes_loses_no_run(provisioned_lab: Lab) -> None:
     # … and when it is back, it serves again by itself
     provisioned_lab.machines["w2"].start()
     eventually(lambda: "w2 with" in labfleet(client, "lab", "status").stdout, "that the machine serves again", 120)
-
-
-def test_teardown_removes_what_provision_brought(provisioned_lab: Lab) -> None:
-    # Given a lab that was used, when it is torn down, and then with its data
-    client = provisioned_lab.client
-    done = labfleet(client, "teardown", "--inventory", "inventory.yml", "--yes")
-    assert done.status == 0, done.stdout + done.stderr
-    for machine in provisioned_lab.machines.values():
-        # Then neither services nor settings are there
-        left = machine.exec_as_root(
-            ["sh", "-c", "systemctl list-unit-files 'labfleet*' --no-legend; ls -d /etc/labfleet"], check=False
-        )
-        assert left.text == ""
-        assert "labfleet" not in machine.exec_as_root(["docker", "images"], check=False).text
-    # … while the campaigns' data stays until that is asked for, too
-    kept = provisioned_lab.head.exec_as_root(["ls", "/var/lib/labfleet/head/campaigns"]).text
-    assert kept
-    assert labfleet(client, "teardown", "--inventory", "inventory.yml", "--data", "--yes").status == 0
-    for machine in provisioned_lab.machines.values():
-        assert machine.exec_as_root(["ls", "/var/lib/labfleet"], check=False).status != 0
-        assert machine.exec_as_root(["id", "labfleet"], check=False).status != 0
-    # … and doing it again does no harm
-    assert labfleet(client, "teardown", "--inventory", "inventory.yml", "--data", "--yes").status == 0
 
 
 @pytest.mark.parametrize("name", ["w1", "head"])
