@@ -198,10 +198,10 @@ def doctor(c: Context, inventory: list[str] | None = None, json: bool = False) -
 
 # ---- for a lab's administrator -----------------------------------------------------------------------------------
 
-_INVENTORY = "inventory of the machines, any that Ansible reads; default: see inventory/example.yml"
 _ADMINISTRATION = {
-    "inventory": f"{_INVENTORY}; may be repeated",
-    "limit": "only these machines, e.g. 'w1,w2' or 'workers:!w3'",
+    "inventory": "Ansible inventory: a file, folder or script; may be repeated; default: $LABFLEET_INVENTORY, "
+    "~/.config/labfleet/inventory.yml, inventory/lab.yml",
+    "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'; the head is always one of them",
     "check": "change nothing, say what would be changed",
     "diff": "show how files differ",
     "accept-new": "take unknown host keys for right, without asking",
@@ -258,6 +258,7 @@ def upgrade(
 @command(
     help={
         **_ADMINISTRATION,
+        "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'",
         "data": "also the campaigns' results, the snapshots and the products in the lab",
         "yes": "do not ask whether it is meant",
     },

@@ -8,7 +8,7 @@ from runner import chosen_lab, first_contact, model
 from runner import provision as playbooks
 from runner.errors import ExitCode, WrongUse
 from runner.first_contact import Terminal
-from runner.inventory import Lab
+from runner.inventory import Lab, Machine
 from runner.playbook import Outcome
 from runner.provision import Order, View
 from runner.report import machines as report
@@ -20,10 +20,19 @@ def provision(order: Order, *, json: bool) -> ExitCode:
     """Make the machines a lab; who has chosen none uses this one from then on."""
     lab, code = _carry_out(playbooks.provision, order, "provisioning", "ready", json=json)
     if code is ExitCode.DONE and not order.check and not chosen_lab.is_chosen():
-        name = f"{lab.head.user}@{lab.head.address}" if lab.head.user else lab.head.address
+        _choose(lab.head)
+    return code
+
+
+def _choose(head: Machine) -> None:
+    """Let campaigns run on the lab from now on, if the ssh program reaches its head by a name alone."""
+    login = head.login
+    if login.connection == "ssh" and login.port is None and login.key_file is None and not login.arguments:
+        name = f"{login.user}@{login.address}" if login.user else login.address
         chosen_lab.use(name)
         print(f"campaigns run on this lab from now on (labfleet lab use {name})", file=sys.stderr)
-    return code
+    else:
+        print("to run campaigns on this lab: labfleet lab use NAME, as `ssh NAME` reaches its head", file=sys.stderr)
 
 
 def upgrade(order: Order, *, json: bool) -> ExitCode:
@@ -55,4 +64,6 @@ def _carry_out(work: Work, order: Order, title: str, done: str, *, json: bool) -
     finally:
         view.close()
     print(model.pretty(outcome) if json else report.table(lab, outcome, done=done))
+    if outcome.is_interrupted:
+        raise KeyboardInterrupt
     return lab, report.exit_code(outcome)

@@ -141,15 +141,15 @@ def connect(name: str) -> RemoteLab:
     own = curve.own_keys(paths.keys, "client")
     login = Login(name, paths)
     try:
-        welcome = _join(login, own)
-        _check_protocol(welcome)
+        welcome = join(login, own)
+        check_protocol(welcome)
         return RemoteLab(login, welcome, own, paths)
     except BaseException:
         login.close()
         raise
 
 
-def _join(login: Login, own: curve.KeyPair) -> Welcome:
+def join(login: Login, own: curve.KeyPair) -> Welcome:
     """Show the head this client's key and learn its.  Raises LabFailed."""
     request = encode(_Join(PROTOCOL, own.public.decode())).decode()
     answer = login.run(f"{ENTRY} join", request + "\n")
@@ -169,7 +169,7 @@ def _join(login: Login, own: curve.KeyPair) -> Welcome:
     return welcome
 
 
-def _check_protocol(welcome: Welcome) -> None:
+def check_protocol(welcome: Welcome) -> None:
     """Raise LabFailed if client and lab do not understand each other."""
     if welcome.protocol == PROTOCOL:
         return

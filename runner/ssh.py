@@ -127,7 +127,9 @@ def _distrust(connection: Connection) -> None:
     hop: Any = connection
     while isinstance(hop, Connection):
         hop.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        for file in (Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")):
+        own = hop.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+        for name in (*own.split(), "/etc/ssh/ssh_known_hosts"):
+            file = Path(name).expanduser()
             if file.is_file():
                 hop.client.load_system_host_keys(os.fspath(file))
         hop = hop.gateway

@@ -223,7 +223,7 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-@pytest.mark.parametrize("module", ["omnetpp", "scheduling", "model", "errors"])
+@pytest.mark.parametrize("module", ["omnetpp", "scheduling", "model", "errors", "hosts", "playbook", "inventory_rules"])
 def test_a_pure_module_stays_pure(module: str) -> None:
     # Given a module that decides or parses, when it is looked at
     source = tree(MODULES[module])

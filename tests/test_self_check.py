@@ -17,17 +17,18 @@ from runner.model import decode
 from runner.paths import LabPaths
 from runner.self_check import SelfCheck
 from tests.conftest import needs
-from tests.servers import authority, distccd, free_port, redis, users
+from tests.servers import authority, distccd, free_port, redis, serving, users
 from tests.ssh_server import SshServer, make_key, ssh_server
 
-
-PASSWORD = "right"
+#: Of the worker in Redis.
+PASSWORD = "right"  # noqa: S105  a test's own
 
 #: Stands for the ssh program: the machine on the other side is this one, and lets in who has a key.
 SSH = """#!/bin/sh
-while [ "$1" != labfleet@127.0.0.1 ]; do [ "$1" = -i ] && key=$2; shift; done
+while [ "${1%%127.0.0.1}" = "$1" ]; do [ "$1" = -i ] && key=$2; shift; done
+shift
 [ -s "$key" ] || { echo "labfleet@127.0.0.1: Permission denied (publickey)." >&2; exit 255; }
-cd %s && exec sh -c "$2"
+cd %s && exec sh -c "$*"
 """
 
 
@@ -51,7 +52,7 @@ def head(tmp_path: Path, settings: Path) -> Iterator[SshServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, head: SshServer, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001  it listens
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder in which logins at the head are, with the repository of labfleet's code."""
     folder = tmp_path / "head"
     folder.mkdir()
@@ -70,8 +71,8 @@ def store(tmp_path: Path, head: SshServer, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 @pytest.fixture
-def worker(tmp_path: Path, settings: Path, head: SshServer) -> Machine:
-    """Return a worker that can reach nothing of the head but its stores."""
+def worker(tmp_path: Path, settings: Path) -> Machine:
+    """Return a worker whose head is off."""
     paths = LabPaths(tmp_path / "worker")
     paths.home.mkdir()
     written = WorkerSettings(
@@ -80,7 +81,7 @@ def worker(tmp_path: Path, settings: Path, head: SshServer) -> Machine:
         redis=f"rediss://worker@127.0.0.1:{free_port()}",
         logs=f"tcp://127.0.0.1:{free_port()}",
         head="127.0.0.1",
-        ssh_port=head.port,
+        ssh_port=free_port(),
         slots=2,
         builder=True,
         tags=(),
@@ -102,6 +103,12 @@ def worker(tmp_path: Path, settings: Path, head: SshServer) -> Machine:
     )
 
 
+def below(machine: Machine, head: SshServer) -> Machine:
+    """Return the worker with a head that is on."""
+    assert isinstance(machine.settings, WorkerSettings)
+    return replace(machine, settings=structs.replace(machine.settings, ssh_port=head.port))
+
+
 def checked(machine: Machine, tmp_path: Path) -> SelfCheck:
     return self_check.check(machine, tmp_path / "distcc-hosts")
 
@@ -109,34 +116,34 @@ def checked(machine: Machine, tmp_path: Path) -> SelfCheck:
 # ---- the head's stores -----------------------------------------------------------------------------------------------
 
 
-def test_each_key_opens_its_store(worker: Machine, store: Path, tmp_path: Path) -> None:
+def test_each_key_opens_its_store(worker: Machine, head: SshServer, store: Path, tmp_path: Path) -> None:
     # Given a head whose stores are there
     needs("rsync")
     before = sorted(path.name for path in store.iterdir())
     # When a worker looks, then all three let it in
-    assert checked(worker, tmp_path).stores == dict.fromkeys(self_check.KINDS, Knock(Met.LET_IN))
+    assert checked(below(worker, head), tmp_path).stores == dict.fromkeys(self_check.KINDS, Knock(Met.LET_IN))
     # And nothing has changed there
     assert sorted(path.name for path in store.iterdir()) == before
 
 
 @pytest.mark.parametrize("kind", self_check.KINDS)
 def test_one_key_that_is_refused_is_told_from_the_others(
-    worker: Machine, store: Path, tmp_path: Path, kind: str
+    worker: Machine, head: SshServer, store: Path, tmp_path: Path, kind: str
 ) -> None:
     # Given a worker that has lost one of its keys
     assert store.is_dir()
     (worker.folder / f"{kind}.key").write_text("")
     # When it looks
-    stores = checked(worker, tmp_path).stores
+    stores = checked(below(worker, head), tmp_path).stores
     # Then that one is refused, and why is told
     assert {name for name, knock in stores.items() if knock.met is Met.REFUSED} == {kind}
     assert "Permission denied" in stores[kind].said
 
 
-def test_a_repository_that_is_missing_is_told(worker: Machine, store: Path, tmp_path: Path) -> None:
+def test_a_repository_that_is_missing_is_told(worker: Machine, head: SshServer, store: Path, tmp_path: Path) -> None:
     # Given a head without labfleet's code, when a worker looks, then it is told what git says
     (store / "labfleet.git").rename(store / "gone.git")
-    found = checked(worker, tmp_path).stores["git"]
+    found = checked(below(worker, head), tmp_path).stores["git"]
     assert found.met is Met.REFUSED
     assert "labfleet.git" in found.said
 
@@ -145,7 +152,7 @@ def test_keys_that_the_head_does_not_know_are_refused(worker: Machine, head: Ssh
     # Given a head that knows none of a worker's keys
     head.authorized = make_key(tmp_path / "another")
     # When it looks, then they are refused, and why is told
-    stores = checked(worker, tmp_path).stores
+    stores = checked(below(worker, head), tmp_path).stores
     assert {found.met for found in stores.values()} == {Met.REFUSED}
     assert all("Permission denied" in found.said for found in stores.values())
     assert head.attempts >= 3
@@ -155,16 +162,14 @@ def test_a_head_with_another_host_key_is_shown_no_key(worker: Machine, head: Ssh
     # Given a head that has another host key than the worker knows
     head.host_keys = [make_key(tmp_path / "other")]
     # When it looks, then no key is shown to it
-    stores = checked(worker, tmp_path).stores
+    stores = checked(below(worker, head), tmp_path).stores
     assert {found.met for found in stores.values()} == {Met.REFUSED}
     assert head.attempts == 0
 
 
-def test_a_head_that_is_off_is_told(worker: Machine, head: SshServer, tmp_path: Path) -> None:
+def test_a_head_that_is_off_is_told(worker: Machine, tmp_path: Path) -> None:
     # Given a head that is off, when a worker looks, then nothing is there
-    head.close()
-    found = checked(worker, tmp_path)
-    assert {knock.met for knock in found.stores.values()} == {Met.CLOSED}
+    assert {found.met for found in checked(worker, tmp_path).stores.values()} == {Met.CLOSED}
 
 
 # ---- Redis and the hub -----------------------------------------------------------------------------------------------
@@ -282,12 +287,16 @@ def test_a_head_looks_at_what_it_has(worker: Machine, tmp_path: Path) -> None:
 
 
 def test_what_takes_too_long_is_told(worker: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a worker that has no time
-    monkeypatch.setattr(self_check, "DEADLINE", 0)
-    # When it looks, then it is silent about what it does not know, and ends
-    found = checked(worker, tmp_path)
-    assert found.redis == Knock(Met.SILENT, "no answer within 0 s")
-    assert found.disk == "no answer within 0 s"
+    # Given a head that takes connections and says nothing
+    monkeypatch.setattr(self_check, "DEADLINE", 0.3)
+    with serving(lambda _: None) as port:
+        assert isinstance(worker.settings, WorkerSettings)
+        silent = replace(worker, settings=structs.replace(worker.settings, ssh_port=port))
+        # When a worker looks
+        found = checked(silent, tmp_path)
+    # Then it does not wait for ever, and tells what it knows
+    assert found.stores == dict.fromkeys(self_check.KINDS, Knock(Met.SILENT, "no answer within 0.3 s"))
+    assert found.disk == ""
 
 
 def test_it_is_told_as_json(worker: Machine) -> None:

@@ -114,8 +114,8 @@ def environment(**variables: str) -> dict[str, str]:
 
 def transfer_paths(words: Sequence[str], *, reads: bool) -> Sequence[str]:
     """Return the paths among the arguments of rsync's server side.  Raises Refused unless all are harmless."""
-    start = ["--server", "--sender"] if reads else ["--server"]
-    if list(words[: len(start)]) != start or "." not in words[:-1]:
+    start = ("--server", "--sender") if reads else ("--server",)
+    if tuple(words[: len(start)]) != start or "." not in words[:-1]:
         raise Refused(f"this is for rsync alone, to {'read' if reads else 'write'}")
     dot = list(words).index(".")
     short = _READ_SHORT if reads else _WRITE_SHORT
@@ -141,8 +141,7 @@ def become_rrsync(who: str, store: Path, words: Sequence[str], how: Sequence[str
     elif gone:  # rrsync 3.5 just ends, but workers have to know: rsync says it in its protocol (exit status 23)
         os.chdir(store)
         become("/usr/bin/rsync", *words)
-    # -I, -S: neither the caller's environment nor what is installed beside the standard library plays a part.
-    python = ("/usr/bin/python3", "-I", "-S")
+    python = ("/usr/bin/python3", "-I", "-S")  # with the standard library, and nothing that is installed beside it
     become(*python, script, *how, str(store), SSH_ORIGINAL_COMMAND=" ".join(["rsync", *words]))
 
 
@@ -177,11 +176,10 @@ def serve(kind: str, host: str, command: str, settings: Path) -> NoReturn:
         asked = _FETCH.fullmatch(command)
         if not asked:
             raise Refused("this key only fetches from repositories")
-        repository = home / "git" / asked.group(1)
-        if not repository.is_dir():
+        if not (home / "git" / asked.group(1)).is_dir():
             raise Refused(f"there is no repository {asked.group(1)}")
         note(f"{host} git {asked.group(1)}")
-        become("git", "upload-pack", "--strict", str(repository))
+        become("git", "upload-pack", "--strict", str(home / "git" / asked.group(1)))
     first, *words = command.split(" ")
     if first != "rsync" or kind not in STORES:
         raise Refused("this key is for rsync alone")

@@ -1,0 +1,212 @@
+"""The way to a remote lab: a person's own SSH login, host keys, tunnels, and what the head says."""
+
+import getpass
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner import remote_lab
+from runner.curve import KeyPair
+from runner.errors import LabFailed
+from runner.model import PROTOCOL
+from runner.paths import LabPaths
+from runner.remote_lab import Welcome
+from runner.ssh import Login
+from tests.conftest import needs
+from tests.ssh_server import SshServer, make_key, ssh_server
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person's home, with one key and nothing known."""
+    needs("ssh-keygen")
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    make_key(home / ".ssh" / "id_ed25519")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return home
+
+
+@pytest.fixture
+def head(tmp_path: Path, home: Path) -> Iterator[SshServer]:
+    """A machine that lets the person in, and that the person's configuration calls head."""
+    with ssh_server(make_key(tmp_path / "host"), home / ".ssh" / "id_ed25519") as server:
+        (home / ".ssh" / "config").write_text(
+            f"Host head\n  HostName 127.0.0.1\n  Port {server.port}\n  User {getpass.getuser()}\n"
+        )
+        know(home, server)
+        yield server
+
+
+def know(home: Path, server: SshServer, key: Path | None = None) -> None:
+    """Have the person know a machine's host key, or take another one for it."""
+    public = Path(f"{key or server.host_keys[0]}.pub").read_text()
+    (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {public}")
+
+
+@pytest.fixture
+def login(home: Path, head: SshServer) -> Iterator[Callable[[], Login]]:
+    assert head.port
+    made: list[Login] = []
+
+    def make() -> Login:
+        made.append(Login("head", LabPaths(home / "state")))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_command_gets_its_input_and_tells_its_output_and_status(login: Callable[[], Login]) -> None:
+    # Given a known machine, when a command is run there, then what it reads, prints and ends with is right
+    done = login().run("cat; echo grief >&2; exit 7", "hello\n")
+    assert (done.status, done.stdout, done.stderr) == (7, b"hello\n", b"grief\n")
+
+
+def test_an_unknown_host_key_is_refused_with_the_line_that_accepts_it(
+    home: Path, head: SshServer, login: Callable[[], Login]
+) -> None:
+    # Given a machine whose host key the person does not know
+    (home / ".ssh" / "known_hosts").unlink()
+    # When labfleet connects, then it refuses before it shows who is there
+    with pytest.raises(LabFailed) as failed:
+        login().run("true")
+    assert "unknown" in failed.value.message
+    assert "ssh -o StrictHostKeyChecking=ask head true" in failed.value.hint
+    assert head.attempts == 0
+    assert not (home / ".ssh" / "known_hosts").exists()
+
+
+def test_a_changed_host_key_is_refused(tmp_path: Path, home: Path, head: SshServer, login: Callable[[], Login]) -> None:
+    # Given a machine that shows another key than the known one
+    know(home, head, make_key(tmp_path / "other"))
+    # When labfleet connects, then it refuses, and says what to do if the key was changed
+    with pytest.raises(LabFailed) as failed:
+        login().run("true")
+    assert "another host key" in failed.value.message
+    assert "ssh-keygen -R" in failed.value.hint
+    assert head.attempts == 0
+
+
+def test_the_known_hosts_of_the_configuration_count(home: Path, login: Callable[[], Login]) -> None:
+    # Given a person who keeps known hosts elsewhere
+    (home / ".ssh" / "known_hosts").rename(home / "elsewhere")
+    with (home / ".ssh" / "config").open("a") as config:
+        config.write(f"  UserKnownHostsFile {home}/elsewhere\n")
+    # When labfleet connects, then the machine is known
+    assert login().run("true").status == 0
+
+
+def test_a_refused_login_says_how_to_get_in(tmp_path: Path, head: SshServer, login: Callable[[], Login]) -> None:
+    # Given a machine that knows another key
+    head.authorized = make_key(tmp_path / "somebody")
+    # When labfleet connects, then it says so
+    with pytest.raises(LabFailed, match="refuses the login") as failed:
+        login().run("true")
+    assert "ssh-copy-id head" in failed.value.hint
+
+
+def test_a_machine_that_is_off_is_told_in_a_sentence(head: SshServer, login: Callable[[], Login]) -> None:
+    # Given a machine that is off, when labfleet connects, then it says so
+    head.close()
+    with pytest.raises(LabFailed, match="head cannot be reached"):
+        login().run("true")
+
+
+def test_a_jump_host_is_used_and_has_to_be_known_too(tmp_path: Path, home: Path, login: Callable[[], Login]) -> None:
+    # Given a head behind a jump host
+    with ssh_server(make_key(tmp_path / "jump"), home / ".ssh" / "id_ed25519") as jump:
+        with (home / ".ssh" / "config").open("a") as config:
+            config.write(f"  ProxyJump {getpass.getuser()}@localhost:{jump.port}\n")
+        # When the jump host is unknown, then it is refused
+        with pytest.raises(LabFailed, match="unknown"):
+            login().run("true")
+        assert jump.attempts == 0
+        # … and when it is known, then it leads to the head
+        public = Path(f"{jump.host_keys[0]}.pub").read_text()
+        with (home / ".ssh" / "known_hosts").open("a") as known:
+            known.write(f"[localhost]:{jump.port} {public}")
+        assert login().run("echo here").text == "here"
+        assert jump.attempts > 0
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while data := self.request.recv(1024):
+            self.request.sendall(data)
+
+
+def test_a_tunnel_leads_to_the_other_end_and_ends_with_the_client(login: Callable[[], Login]) -> None:
+    # Given a service on the head's loopback interface
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo) as service:
+        service.daemon_threads = True
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        # When a tunnel is opened to it, then what is sent comes back
+        with (
+            login().tunnel(service.server_address[1]) as port,
+            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        ):
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"hello"
+        # … and afterwards the port is closed
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", port), timeout=1)
+        service.shutdown()
+
+
+# ---- what the head says ------------------------------------------------------------------------------------------
+
+KEYS = KeyPair(b"p" * 40, b"s" * 40)
+
+
+def welcome(protocol: int) -> Welcome:
+    return Welcome("ada", "lab", protocol, 1, 2, "k" * 40, "abc")
+
+
+def test_the_head_is_shown_the_key_and_its_answer_is_understood(head: SshServer, login: Callable[[], Login]) -> None:
+    # Given a head that answers with what it was asked
+    answer = json.dumps(
+        {"user": "ada", "name": "lab", "protocol": 9, "foreman": 1, "hub": 2, "key": "k", "revision": ""}
+    )
+    head.forced = f"read line; case $line in *'\"key\":\"{'p' * 40}\"'*) echo '{answer}';; esac"
+    # When a client joins, then it learns ports and key
+    found = remote_lab.join(login(), KEYS)
+    assert (found.user, found.protocol, found.hub) == ("ada", 9, 2)
+
+
+@pytest.mark.parametrize(
+    ("forced", "said", "hint"),
+    [
+        ("exit 127", "is no head of a lab", "labfleet provision"),
+        ("echo 'labfleet: not you' >&2; exit 3", "does not let you in: labfleet: not you", "administrator"),
+        ("echo Welcome to this machine", "answered what is no answer", "profile"),
+    ],
+)
+def test_what_is_no_welcome_is_explained(
+    head: SshServer, login: Callable[[], Login], forced: str, said: str, hint: str
+) -> None:
+    # Given a machine that is no head, one that lets this person not in, or a login that prints something
+    head.forced = forced
+    # When a client joins, then it says so, and what to do
+    with pytest.raises(LabFailed, match=said) as failed:
+        remote_lab.join(login(), KEYS)
+    assert hint in failed.value.hint
+
+
+@pytest.mark.parametrize(("protocol", "command"), [(PROTOCOL - 1, "labfleet upgrade"), (PROTOCOL + 1, "git pull")])
+def test_another_version_of_the_protocol_names_the_command_to_run(protocol: int, command: str) -> None:
+    # Given a lab that is older or newer, when a client meets it, then it says who has to do what
+    with pytest.raises(LabFailed, match=f"version {PROTOCOL} .*version {protocol}") as failed:
+        remote_lab.check_protocol(welcome(protocol))
+    assert command in failed.value.hint
+
+
+def test_the_same_version_is_fine() -> None:
+    remote_lab.check_protocol(welcome(PROTOCOL))
