@@ -1,6 +1,7 @@
 """What doctor makes of facts: each trouble is found, told of the machine that has it, and answered with what to do."""
 
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from runner.doctor import view
 from runner.doctor.checks import of_machines
-from runner.doctor.clocks import Clock, compared, reference
+from runner.doctor.clocks import Clock, clock_problem, compared, reference
 from runner.doctor.facts import Facts, Look
 from runner.doctor.findings import HERE, Commands, Finding, Severity, disk_problem
 from runner.doctor.foreman_view import of_foreman
@@ -143,7 +144,13 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
         [(ERR, "head", "login", "does not answer", "do this")],
     ),
     "not provisioned": (
-        at("w1", "facts", "settings", value={}),
+        all_of(
+            at("w1", "facts", "settings", value={}),
+            at("w1", "facts", "units", value={"docker": json.loads(recorded("w1"))["units"]["docker"]}),
+            at("w1", "facts", "images", value={}),
+            at("w1", "facts", "containers", value={}),
+            at("w1", "facts", "checks", value={}),
+        ),
         [(ERR, "w1", "settings", "has it as a worker, but it is not provisioned", f"{PROVISION} --limit w1")],
     ),
     "settings that are none": (
@@ -263,6 +270,10 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
         stopped("w1", "labfleet-worker", active="activating", sub="auto-restart", result="exit-code", restarts=7),
         [(ERR, "w1", "services", "has ended (exit-code) and is started again, 7 times", f"{JOURNAL} labfleet-worker")],
     ),
+    "a worker that has just ended for the first time": (
+        stopped("w1", "labfleet-worker", active="activating", sub="auto-restart", result="signal"),
+        [(ERR, "w1", "services", "labfleet-worker has ended (signal) and is started again", JOURNAL)],
+    ),
     "a service that had to be started again just now": (
         stopped("w1", "labfleet-distcc", active="active", sub="running", restarts=3, seconds=30.0),
         [(WARN, "w1", "services", "labfleet-distcc had to be started again 3 times, the last time 30 s ago", JOURNAL)],
@@ -294,6 +305,10 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
     ),
     "an older image still runs": (
         at("w1", "facts", "containers", "labfleet-worker", "image", value="sha256:older"),
+        [(ERR, "w1", "image", "labfleet-worker still runs another image than 74fa46ea1619", f"{PROVISION} --limit w1")],
+    ),
+    "an older image of which Docker says that it is the same": (
+        at("w1", "facts", "containers", "labfleet-worker", "image_name", value="labfleet-worker:0123456789ab"),
         [(ERR, "w1", "image", "labfleet-worker still runs another image than 74fa46ea1619", f"{PROVISION} --limit w1")],
     ),
     "an older image compiles": (
@@ -422,13 +437,13 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
         [(ERR, "w2", "services", "labfleet-distcc does not run: it was stopped", "systemctl start labfleet-distcc")],
     ),
     "results that are not sent": (
-        all_of(checked("w1", "unsent", value=12), checked("w1", "unsent_since", value=1200.0)),
+        all_of(checked("w1", "unsent", value=12), checked("w1", "unsent_since", value=600.0)),
         [
             (
                 WARN,
                 "w1",
                 "uploads",
-                "12 finished runs wait to be sent to the head, for 20 min",
+                "12 finished runs wait to be sent to the head, for 10 min",
                 f"{JOURNAL} labfleet-worker",
             )
         ],
@@ -529,6 +544,19 @@ def test_what_is_well_is_told_as_checked() -> None:
     }
 
 
+def test_what_cannot_be_known_is_not_told_as_checked() -> None:
+    # Given a worker on which Docker does not run, and whose ports nobody could try
+    change, _ = TROUBLES["Docker stopped, and all that goes with it"]
+    head, w1, w2 = looks(change)
+    found = of_machines([head, dataclasses.replace(w1, strangers={}), w2], Commands())
+    # When it is judged, then what follows from that is told as neither good nor bad
+    topics = {one.topic for one in found if one.machine == "w1"}
+    assert topics == {"login", "clock", "disk", "memory", "settings", "Docker"}
+    # And of a lab of which nothing could be seen, nothing is told but that
+    everything_off = of_machines(looks(all_of(*map(off, NAMES))), Commands())
+    assert {(one.machine, one.topic) for one in everything_off} == {(name, "login") for name in NAMES}
+
+
 def test_a_machine_that_cannot_be_reached_hides_nothing_of_the_others() -> None:
     # Given two machines, one of them off, and trouble on the other
     change = all_of(off("w2"), at("w1", "clock", value=600.0))
@@ -544,6 +572,7 @@ def test_a_machine_that_cannot_be_reached_hides_nothing_of_the_others() -> None:
     [
         ([], 0),
         ([600], 0),  # one against one: this computer's counts
+        ([-600], 0),
         ([600, 600], 600),  # two against one
         ([0, 600], 0),
         ([0, 0, 600], 0),
@@ -554,6 +583,13 @@ def test_a_machine_that_cannot_be_reached_hides_nothing_of_the_others() -> None:
 def test_the_clocks_of_most_are_right(machines: list[int], right: int) -> None:
     # Given clocks of machines, and this computer's, when the right one is looked for, then it is that of most
     assert reference([Clock(offset - 0.1, offset + 0.1) for offset in machines]).middle == pytest.approx(right)
+
+
+@pytest.mark.parametrize(("ahead", "severity"), [(2.0, None), (2.1, WARN), (-2.1, WARN), (60.0, WARN), (60.1, ERR)])
+def test_clocks_are_judged_by_the_documented_bounds(ahead: float, severity: Severity | None) -> None:
+    # Given a clock that is off by so many seconds, when it is judged, then as documented
+    found = clock_problem(Clock(ahead, ahead), Clock(0, 0), "")
+    assert [one.severity for one in found] == ([severity] if severity else [])
 
 
 def test_a_slow_network_is_no_wrong_clock() -> None:

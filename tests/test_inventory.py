@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner import ansible, inventory
+from runner import ansible, inventory, inventory_rules
 from runner.errors import WrongUse
 from runner.inventory import Lab, Login, Machine
 
@@ -475,3 +475,14 @@ def test_what_ansible_cannot_read_is_told_in_its_words(tmp_path: Path, name: str
 
 def test_a_complaint_of_an_unknown_kind_is_passed_on() -> None:
     assert ansible.complaint("[ERROR]: Something\n  happened\n", ["lab.yml"]) == "Something happened"
+
+
+def test_the_example_is_an_inventory_and_explains_everything_that_may_be_set() -> None:
+    # Given the example that errors point to
+    lab = inventory.load([str(inventory.EXAMPLE)])
+    # Then it is in order, with the head among the workers
+    assert (lab.head.name, len(lab.workers)) == ("alba", 4)
+    # … and there is a line about every variable
+    text = inventory.EXAMPLE.read_text()
+    known = {**inventory_rules.OF_A_MACHINE, **inventory_rules.OF_THE_LAB}
+    assert [name for name in known if name not in text] == []

@@ -48,7 +48,7 @@ def _disk(look: Look, facts: Facts, lab: Known) -> Problems:
         within = facts.docker.root and disk.path.startswith(facts.docker.root)
         command = "docker system df" if within else f"du -xh --max-depth=2 {disk.path} | sort -h | tail -n 15"
         advice = f"{lab.commands.on(look.machine, command)}  shows what takes it"
-        problems += disk_problem(disk.path, disk.free, disk.total, advice, disk.files_free)
+        problems += disk_problem(f"the disk of {disk.path}", disk.free, disk.total, advice, disk.files_free)
     if not problems:
         problems = [
             error(f"nothing can be written below /var/lib/labfleet/{role}: {answer.found.disk}", _provision(look, lab))
@@ -137,9 +137,8 @@ def _image_of(role: str, look: Look, facts: Facts, lab: Known) -> list[Problem]:
         return [error(f"the image {wanted} is not there", advice)]
     if right and there.image != right.image:
         return [error(f"its image {_tag(wanted)} is not the one that the head calls so", advice)]
-    wrong = [
-        name for name in SERVICES[role] if name in facts.containers and facts.containers[name].image != there.image
-    ]
+    running = {name: facts.containers[name] for name in SERVICES[role] if name in facts.containers}
+    wrong = [name for name, its in running.items() if (its.image, its.image_name) != (there.image, there.name)]
     if role == HEAD and "labfleet-foreman" in wrong:  # it is only restarted when no campaign is under way
         return [warning(f"{', '.join(wrong)} still runs another image than {_tag(wanted)}", lab.commands.provision())]
     return [error(f"{', '.join(wrong)} still runs another image than {_tag(wanted)}", advice)] if wrong else []

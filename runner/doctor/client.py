@@ -38,7 +38,7 @@ def this_computer(*, is_remote: bool) -> list[Finding]:
     advice = f"du -xh --max-depth=2 {folder} | sort -h | tail -n 15  shows what takes it"
     return [
         *findings(HERE, "programs", _missing(wanted)),
-        *findings(HERE, "disk", disk_problem(str(folder), free, total, advice)),
+        *findings(HERE, "disk", disk_problem(f"the disk of {folder}", free, total, advice)),
     ]
 
 

@@ -109,14 +109,14 @@ DISK_ERROR, DISK_BYTES, DISK_WARNING = 0.05, 2 * 1000**3, 0.15
 MEMORY_WARNING = 0.05
 
 
-def disk_problem(path: str, free: int, total: int, advice: str, files_free: float = 1.0) -> list[Problem]:
-    """Return what is wrong with the free space of a disk."""
+def disk_problem(disk: str, free: int, total: int, advice: str, files_free: float = 1.0) -> list[Problem]:
+    """Return what is wrong with the free space of a disk; ``disk``: what it is called in a sentence."""
     share = free / total if total else 0.0
-    text = f"{path} has only {size(free)} of {size(total)} free ({share:.0%})"
+    text = f"{disk} has only {size(free)} of {size(total)} free ({share:.0%})"
     if share < DISK_ERROR or free < DISK_BYTES:
         return [error(text, advice)]
     if files_free < DISK_ERROR:
-        return [error(f"{path} has room for only {files_free:.0%} of the files that it can hold", advice)]
+        return [error(f"{disk} has room for only {files_free:.0%} of the files that it can hold", advice)]
     return [warning(text, advice)] if share < DISK_WARNING else []
 
 
