@@ -60,6 +60,21 @@ def start(client: Client, folder: str, *words: str, user: str = RESEARCHER) -> R
     return client.start_command(["labfleet", "campaign", *words], cwd=folder, user=user)
 
 
+def under_way(client: Client) -> str:
+    """Return the id of the one campaign that is under way."""
+    said = labfleet(client, "lab", "status")
+    (found,) = re.findall(r"^ *(20\d+-\d+-\w+) ", said.stdout, re.MULTILINE)
+    return str(found)
+
+
+def cancelled(client: Client, folder: str, campaign: str, running: Running) -> Any:
+    """Cancel a campaign and return its manifest, when its client has brought home what is done."""
+    assert labfleet(client, "lab", "cancel", campaign).status == 0
+    said = running.wait(300)
+    assert said.status == 1, said.stderr
+    return manifest(client, folder)
+
+
 def manifest(client: Client, folder: str) -> Any:
     """Return the manifest of the latest campaign in a project."""
     return json.loads(client.read(f"{folder}/results/campaign.json"))
