@@ -215,7 +215,7 @@ class Follower:
         if self._ended is None and all(campaign.id != self._campaign.id for campaign in status.campaigns):
             raise LabFailed(
                 f"the lab's services were started anew and do not know campaign {self._campaign.id}",
-                f"runs that were done are in {self._store.root}; {self._lab.advice}",
+                f"runs that were done are in {self._lab.kept(self._campaign.id)}\n{self._lab.advice}",
             )
 
     def _take(self, event: AnyEvent) -> None:

@@ -42,7 +42,7 @@ class Home:
         if isinstance(self.failure, OSError):
             raise LabFailed(
                 f"results cannot be written: {self.failure}",
-                f"they are complete in {self.the_lab.paths.campaign(self.campaign.id).root}",
+                f"they are complete in {self.the_lab.kept(self.campaign.id)}",
             )
         if self.failure:
             raise self.failure

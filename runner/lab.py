@@ -52,6 +52,10 @@ class Lab:
         """Where a person finds the lab's data and logs."""
         return f"data: {self.paths.home}; logs: {self.paths.service_logs}"
 
+    def kept(self, campaign: str) -> str:
+        """Return where a person finds what is done of a campaign and has not come home."""
+        return str(self.paths.campaign(campaign).root)
+
     def git_server(self, project: str) -> GitServer:
         """Return where a project's snapshots are pushed."""
         return GitServer(str(self.paths.repository(project)))

@@ -73,6 +73,10 @@ class RemoteLab(Lab):
         """Where an administrator finds the lab's logs."""
         return f"logs on {self.name}: journalctl -u 'labfleet-*'"
 
+    def kept(self, campaign: str) -> str:
+        """Return how a person fetches it."""
+        return f"the lab; rsync -r --rsync-path='{ENTRY} results' {self.name}:{campaign}/ FOLDER fetches them"
+
     def git_server(self, project: str) -> GitServer:
         """Return the repository on the head; the lab's key tells it from one that was there before."""
         return GitServer(
@@ -121,7 +125,7 @@ class RemoteLab(Lab):
         if answer.status != 0 and not may_lack:
             raise LabFailed(
                 f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",
-                f"campaign {campaign} is complete in the lab's result store",
+                f"they are in {self.kept(campaign)}",
             )
 
     def close(self) -> None:

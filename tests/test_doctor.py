@@ -341,7 +341,15 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
     ),
     "a worker that cannot look at itself": (
         at("w1", "facts", "checks", "worker", value={"complaint": "KeyError: 'check'"}),
-        [(WARN, "w1", "self-check", "could not look at itself: KeyError: 'check'", "labfleet upgrade")],
+        [
+            (
+                WARN,
+                "w1",
+                "self-check",
+                "could not look at itself: KeyError: 'check'",
+                "if its code is old: labfleet upgrade",
+            )
+        ],
     ),
     # ---- doors that should open ----
     "a changed password of Redis": (
@@ -564,6 +572,32 @@ def test_a_machine_that_cannot_be_reached_hides_nothing_of_the_others() -> None:
     assert {one.machine for one in problems(of_machines(looks(change), Commands()))} == {"w1", "w2"}
 
 
+def test_the_order_of_an_inventory_plays_no_part() -> None:
+    # Given an inventory whose head comes last, and a worker that a firewall keeps out
+    change = all_of(checked("w1", "redis", value=met(Met.CLOSED, "no answer")), checked("w2", "toolchain", value="odd"))
+    # When its machines are judged
+    redis, compiler = problems(of_machines(looks(change)[::-1], Commands()))[::-1]
+    # Then the head is still the head, and the builder the builder
+    assert "firewall of head" in redis.advice
+    assert compiler.message == "it compiles with odd, w1 with g++ 12.2.0"
+
+
+def test_without_a_builder_the_compiler_of_most_is_right() -> None:
+    # Given four workers, the builder of which is off, and one of which compiles with something else
+    head, w1, w2 = looks(off("w1"))
+    odd = looks(checked("w2", "toolchain", value="odd"))[2]
+    workers = [
+        dataclasses.replace(one, machine=dataclasses.replace(w2.machine, name=name))
+        for name, one in (("w2", odd), ("w3", w2), ("w4", w2))
+    ]
+    # When they are judged
+    found = problems(of_machines([head, w1, *workers], Commands()))
+    # Then it is that one which is told
+    assert [(one.machine, one.message) for one in found if one.topic == "compiler"] == [
+        ("w2", "it compiles with odd, w3 with g++ 12.2.0"),
+    ]
+
+
 # ---- clocks ----------------------------------------------------------------------------------------------------------
 
 
@@ -745,7 +779,22 @@ def test_a_local_lab_has_neither_image_nor_revision() -> None:
     report = replace(REPORT, image="", revisions=("",))
     found = of_foreman(Machines((MachineStatus(report, "w1", 0, "ready"),), "", ""), "lab")
     assert not problems(found)
-    assert "image" not in {one.topic for one in found}
+    assert {one.topic for one in found} == {"state", "disk", "memory", "load"}
+
+
+def test_what_is_well_of_a_machine_is_told_as_checked() -> None:
+    # Given machines that are well, when what the foreman tells is judged, then all of it counts as checked
+    found = of_foreman(told(), "lab")
+    topics = {name: {one.topic for one in found if one.machine == name} for name in ("lab", "w1", "w2")}
+    of_each = {"state", "disk", "memory", "load", "image", "code"}
+    assert topics == {"lab": {"code"}, "w1": of_each, "w2": of_each}
+
+
+def test_a_machine_that_seems_well_but_is_not_heard_of() -> None:
+    # Given a machine that was asked itself and is well, and of which the foreman hears nothing
+    (found,) = problems(of_foreman(told(w3("away", "nothing was heard")), "lab", looked_at=["w3"]))
+    # When that is judged, then it is told where to look on
+    assert "journalctl -n 30 -u labfleet-worker" in found.advice
 
 
 def test_what_a_machine_tells_itself_is_not_told_again_by_the_foreman() -> None:
@@ -783,6 +832,11 @@ def test_problems_are_told_by_machine_the_worst_first() -> None:
         "checked: login, disk, Docker\n"
         "1 error, 1 warning"
     )
+
+
+def test_nothing_is_told_to_be_well_that_is_not() -> None:
+    # Given machines that all have trouble, when it is shown, then nobody is told to be well
+    assert "all is well" not in view.text(FOUND[1:])
 
 
 def test_the_exit_code_tells_errors_alone() -> None:

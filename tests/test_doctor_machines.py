@@ -285,6 +285,15 @@ def test_this_computer_plays_the_stranger(site: Site) -> None:
         assert machines._as_stranger(worker, lab) == {}
 
 
+def test_of_a_lab_that_is_not_known_nothing_is_tried(site: Site) -> None:
+    # Given a worker of which the head has noted nothing, and a head that could not be asked
+    entry = f"127.0.0.1:{free_port()}/2,lzo"
+    assert machines._as_stranger(site.machine("w2"), known([head_with(entry, "192.0.2.1")], COMMANDS)) == {}
+    head = Machine("head", site.machine().login, is_head=True, is_worker=False)
+    # When a stranger is to knock there, then nothing is tried
+    assert machines._as_stranger(head, known([Look(head)], COMMANDS)) == {}
+
+
 def test_a_stranger_knocks_at_the_heads_redis(site: Site) -> None:
     # Given a head, when a stranger knocks, then at Redis' port of the address at which the head is reached
     head = Machine("head", site.machine().login, is_head=True, is_worker=False)

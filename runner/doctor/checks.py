@@ -176,9 +176,15 @@ def _toolchain(look: Look, facts: Facts, lab: Known) -> Problems:
 def _self_check(look: Look, facts: Facts, lab: Known) -> Problems:
     if not facts.checks:
         return None
-    complaints = [answer.complaint for answer in facts.checks.values() if not answer.found]
-    hint = f"{lab.commands.upgrade()}\n{lab.commands.on(look.machine, 'journalctl -n 30 -u labfleet-worker')}"
-    return [warning(f"its service could not look at itself: {complaint}", hint) for complaint in complaints]
+    services = {HEAD: "labfleet-foreman", WORKER: "labfleet-worker"}
+    return [
+        warning(
+            f"its service could not look at itself: {answer.complaint}",
+            f"{lab.commands.journal(look.machine, services[role])}\nif its code is old: {lab.commands.upgrade()}",
+        )
+        for role, answer in facts.checks.items()
+        if not answer.found
+    ]
 
 
 # ---- all of it ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from runner.doctor.findings import Finding, Problem, disk_problem, error, findings, memory_problem, warning
 from runner.messages import HostReport, Machines, MachineStatus
 from runner.report.machine_table import SHORT
+from runner.report.text import count
 
 #: What to do about a machine that one may not log in to.
 TELL = "tell the lab's administrator, who finds out more with: labfleet doctor"
@@ -72,8 +73,8 @@ def _reported(report: HostReport, usual: str, deployed: str) -> dict[str, Iterab
 def _load(report: HostReport) -> list[Problem]:
     if report.load <= 2 * report.slots + 2:
         return []
-    slots = f"{report.slots} slot{'' if report.slots == 1 else 's'}"
-    text = f"its load is {report.load:.1f} with {slots}: something else runs there, or runs use several cores each"
+    load = f"its load is {report.load:.1f} with {count(report.slots, 'slot')}"
+    text = f"{load}: something else runs there, or runs use several cores each"
     return [warning(text, "runs there take longer; labfleet_slots says how many there may be")]
 
 

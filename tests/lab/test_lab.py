@@ -100,9 +100,8 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
         return [line for line in lines if f" of {campaign}, attempt" in line]
 
     # Then each worker began with the old revision and goes on with the new one
-    for name in ("w1", "w2"):
-        eventually(lambda name=name: "NEW run" in told_by(name)[-1], "runs of the new revision", 120)
-        assert "NEW run" not in told_by(name)[0]
+    eventually(lambda: all("NEW run" in told_by(name)[-1] for name in ("w1", "w2")), "runs of the new revision", 120)
+    assert not any("NEW run" in told_by(name)[0] for name in ("w1", "w2"))
     # … no run was lost or begun twice
     told = campaigns.cancelled(client, folder, campaign, running)
     assert {run["kind"] for run in told["runs"]} <= {"done", "cancelled", "not run"}
