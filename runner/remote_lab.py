@@ -23,6 +23,9 @@ from runner.ssh import Login
 #: What people's logins call on the head (playbooks/roles/head/files/entry.py).
 ENTRY = "/usr/local/bin/labfleet-head"
 
+#: Exit statuses of rsync that tell of a broken connection, and how often it is tried.
+RSYNC_INTERRUPTED, MOST_TRIES = {10, 12, 30, 35, 255}, 3
+
 #: Sources of one rsync: a command line has its limits.
 MOST_SOURCES = 500
 
@@ -121,7 +124,10 @@ class RemoteLab(Lab):
         argv = ["rsync", "-e", shlex.join(self._login.ssh()), f"--rsync-path={ENTRY} results", "--timeout=60", "-rpt"]
         # The head wants to see each word that it is asked for.
         environment = {**os.environ, "RSYNC_PROTECT_ARGS": "0"}
-        answer = shell.run([*argv, *sources, f"{folder}/"], env=environment, check=False)
+        for _ in range(MOST_TRIES):  # what has arrived is not sent again
+            answer = shell.run([*argv, *sources, f"{folder}/"], env=environment, check=False)
+            if answer.status not in RSYNC_INTERRUPTED:
+                break
         if answer.status != 0 and not may_lack:
             raise LabFailed(
                 f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",

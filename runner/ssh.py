@@ -42,11 +42,13 @@ class Login:
     def __init__(self, name: str, paths: LabPaths, **connection: Any) -> None:
         """``name`` as the ssh program takes it; further arguments are Fabric's, e.g. the key file of an inventory."""
         self.name, self._paths = name, paths
+        self._is_shared = False
         self._connection = Connection(name, connect_timeout=PATIENCE, config=Config(), **connection)
         _distrust(self._connection)
 
     def ssh(self) -> list[str]:
         """Return the command line of the ssh program, for git and rsync; its connection is shared."""
+        self._is_shared = True
         self._paths.sockets.mkdir(mode=0o700, exist_ok=True)
         options = {
             "BatchMode": "yes",
@@ -85,9 +87,13 @@ class Login:
                 pass  # a connection was reset, or the service was not there; who used the tunnel knows
 
     def close(self) -> None:
-        """End the connection, and the one that git and rsync shared."""
+        """End the connection; the one that git and rsync share ends when nobody uses it any more.
+
+        Another labfleet of this person's may use it just now, so it is only told to take on nothing new.
+        """
         self._connection.close()
-        shell.run([*self.ssh(), "-O", "exit", self.name], check=False)
+        if self._is_shared:
+            shell.run([*self.ssh(), "-O", "stop", self.name], check=False)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -596,6 +596,10 @@ def test_without_a_builder_the_compiler_of_most_is_right() -> None:
     assert [(one.machine, one.message) for one in found if one.topic == "compiler"] == [
         ("w2", "it compiles with odd, w3 with g++ 12.2.0"),
     ]
+    # And were that one the builder, then the others, however many they are
+    builder = dataclasses.replace(workers[0], machine=dataclasses.replace(workers[0].machine, builder=True))
+    found = problems(of_machines([head, *workers[1:], builder], Commands()))
+    assert {one.machine for one in found if one.topic == "compiler"} == {"w3", "w4"}
 
 
 # ---- clocks ----------------------------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 import getpass
 import json
+import os
+import shutil
 import socket
 import socketserver
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from runner.model import PROTOCOL
 from runner.paths import LabPaths
 from runner.remote_lab import Welcome
 from runner.ssh import Login
-from tests.conftest import needs
+from tests.conftest import eventually, needs
 from tests.ssh_server import SshServer, make_key, ssh_server
 
 
@@ -210,3 +213,28 @@ def test_another_version_of_the_protocol_names_the_command_to_run(protocol: int,
 
 def test_the_same_version_is_fine() -> None:
     remote_lab.check_protocol(welcome(PROTOCOL))
+
+
+def test_a_client_that_leaves_cuts_off_no_other(
+    tmp_path: Path, home: Path, login: Callable[[], Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an ssh program that takes this test's home for the person's
+    needs("ssh")
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!/bin/sh\nexec {shutil.which('ssh')} -F {home}/.ssh/config -i {home}/.ssh/id_ed25519 "
+        f'-o UserKnownHostsFile={home}/.ssh/known_hosts "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    # … and two labfleets of that person's, whose git and rsync share a connection to the head
+    one, other = login(), login()
+    with subprocess.Popen([*one.ssh(), "head", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        eventually(lambda: list(LabPaths(home / "state").sockets.glob("ssh-*")), "the shared connection")
+        # When one leaves while the other is in the middle of something
+        other.ssh()
+        other.close()
+        # Then that comes to its end
+        assert busy.communicate(b"all of it")[0] == b"all of it"
+        assert busy.returncode == 0

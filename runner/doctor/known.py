@@ -79,10 +79,10 @@ def known(looks: Sequence[Look], commands: Commands) -> Known:
     clocks = {look.machine.name: clock for look in looks if (clock := _clock(look))}
     toolchains = {
         look.machine.name: check.found.toolchain
-        for look in sorted(looks, key=lambda look: not look.machine.builder)
+        for look in looks
         if look.facts and (check := look.facts.checks.get(WORKER)) and check.found and check.found.toolchain
     }
-    # Builders come first; without one, what most have is right.
+    # What is built runs everywhere, so the builder's counts; without one, what most have is right.
     builder = next(
         (look.machine.name for look in looks if look.machine.builder and look.machine.name in toolchains), ""
     )
