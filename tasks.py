@@ -213,7 +213,7 @@ _ADMINISTRATION = {
 @command(
     help={
         **_ADMINISTRATION,
-        "tags": "only one part: common, docker, head, image, code, services, access, worker, distcc",
+        "tags": "only some parts: machine, head, image, code, services, workers",
     },
     iterable=["inventory"],
 )

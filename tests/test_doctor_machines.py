@@ -1,5 +1,6 @@
 """How doctor looks: over real SSH connections, at all machines at the same time, at none for too long."""
 
+import dataclasses
 import io
 import json
 import os
@@ -135,6 +136,20 @@ def test_sudo_that_asks_is_told_and_the_password_helps(site: Site) -> None:
     assert look.facts is not None
 
 
+def test_a_password_that_only_ansible_knows_is_asked_for(site: Site) -> None:
+    # Given an inventory that holds sudo's password, perhaps encrypted
+    site.sudo(asks=True)
+    login = dataclasses.replace(site.machine().login, has_sudo_password=True)
+    machine = dataclasses.replace(site.machine(), login=login)
+    # When it is looked at, then it is asked for all the same
+    assert machines.look(machine, COMMANDS, None).wants_password
+    (look,) = machines.look_at([machine], COMMANDS, Person("sesame"), watched([]))
+    assert look.facts is not None
+    # And where sudo asks nobody, neither does doctor
+    site.sudo(asks=False)
+    assert machines.look(machine, COMMANDS, None).facts is not None
+
+
 def test_a_wrong_password_is_no_end_of_all(site: Site) -> None:
     # Given a machine whose sudo asks for a password, when somebody does not know it, then it stays untold
     site.sudo(asks=True)
@@ -185,6 +200,16 @@ def test_an_answer_that_makes_no_sense_is_told(site: Site) -> None:
     look = machines.look(site.machine(), COMMANDS, None)
     assert look.facts is None
     assert look.trouble == "cannot be looked at; it said: python3: broken"
+
+
+def test_a_login_may_greet(site: Site) -> None:
+    # Given a machine whose profile prints something at every login
+    site.tool("date", '#!/bin/sh\necho Welcome; exec /bin/date "$@"\n')
+    site.tool("sudo", '#!/bin/sh\n[ "$1" = -n ] && shift\necho Welcome\nexec "$@"\n')
+    # When it is looked at, then that does no harm
+    look = machines.look(site.machine(), COMMANDS, None)
+    assert look.facts is not None
+    assert look.clock is not None
 
 
 def test_this_machine_is_looked_at_without_ssh(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

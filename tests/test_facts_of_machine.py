@@ -237,6 +237,28 @@ def test_why_a_self_check_failed_is_told(site: Site) -> None:
     assert site.facts().checks["worker"].complaint == "the service has never run here"
 
 
+def test_a_self_check_stands_in_for_what_runs(site: Site) -> None:
+    # Given a worker that runs another image than its settings name, and code that is gone
+    site.provision("worker", image="labfleet-worker:gone")
+    older = site.homes / "worker" / "code" / ("b" * 40)
+    older.mkdir()
+    os.utime(older, (1, 1))
+    # When it looks at itself, then with the image that runs, and the code that was started last
+    assert site.facts().checks["worker"].found == CHECK
+    (call,) = [call for call in site.called if call.startswith("run ")]
+    assert " labfleet-worker:new timeout " in call
+    assert f"LABFLEET_REVISION={REVISION} " in call
+
+
+def test_a_self_check_that_hangs_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a worker whose self-check does not end
+    site.provision("worker")
+    site.write("bin/docker", DOCKER.replace('"run "*) cat check', '"run "*) exec sleep 60'))
+    monkeypatch.setattr(script, "LONG_PATIENCE", 0.5)
+    # When it is asked, then that is told
+    assert site.facts().checks["worker"].complaint == "no answer within 0.5 s"
+
+
 def test_an_image_that_is_not_there_is_missing(site: Site) -> None:
     # Given a head whose image is not there, when it is asked, then it is missing, and nothing is tried with it
     site.provision("head", image="labfleet-worker:gone")
@@ -255,9 +277,24 @@ def test_a_hanging_docker_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -
     assert (docker.root, docker.complaint) == ("", "no answer within 0.2 s")
 
 
+def test_what_docker_complains_about_is_told(site: Site) -> None:
+    # Given a Docker that fails
+    site.provision("worker")
+    site.write("bin/docker", "#!/bin/sh\necho a warning >&2; echo Cannot connect >&2; exit 1\n")
+    # When it is asked, then the last that it said is told
+    docker = site.facts().docker
+    assert (docker.root, docker.complaint) == ("", "Cannot connect")
+    # And a program that fails without a word, or is missing, is told as well
+    assert script.ask("false") == ("", "it did not say why")
+    assert script.ask("sh", "-c", "echo fine; echo a warning >&2") == ("fine", "")
+    assert script.ask("no-such-program") == ("", "no-such-program is not installed")
+
+
 def test_settings_that_cannot_be_read_are_told_from_none(site: Site) -> None:
     # Given settings that are cut short, when they are read, then they are there, but empty
     site.write("etc/head/settings.json", '{"role": "hea')
+    assert site.facts().settings == {"head": Settings()}
+    site.write("etc/head/settings.json", "[]")
     assert site.facts().settings == {"head": Settings()}
 
 

@@ -64,6 +64,23 @@ def test_a_local_lab_shows_what_it_has() -> None:
     )
 
 
+def test_what_a_machine_does_not_tell_is_left_empty() -> None:
+    # Given a machine whose slots have not started yet, and that knows nothing of its memory
+    starting = other("w1", memory_free=0, memory_total=0, revisions=())
+    # When it is shown, then nothing is made up, and nothing is said of its code
+    assert table(lab(starting)) == (
+        "machine  state  slots  busy  load        disk free  image         tags\n"
+        "w1       ready      4     0   3.1  80 GB of 1.5 TB  74fa46ea1619  desktop, fast, big"
+    )
+
+
+def test_without_deployed_code_no_machine_is_behind() -> None:
+    # Given a head that does not know what is deployed, when machines are shown, then no code counts as old
+    shown = table(lab(READY, deployed=""))
+    assert "(old)" not in shown
+    assert len(shown.splitlines()) == 2
+
+
 def test_a_lab_without_machines_says_so() -> None:
     # Given a lab whose machines were all taken away, when it is shown, then that is said
     assert table(lab()) == "the lab has no machines"
@@ -80,6 +97,9 @@ def test_code_that_is_not_the_deployed_is_told() -> None:
     assert "  aaaaaaa (slots with bbbbbbb after their runs)  " in rows["w3"]
     last = shown.splitlines()[-1]
     assert last == "deployed is revision aaaaaaa; 2 machines still run another one: w2, w3"
+    # And of one alone it is told as of one
+    last = table(lab(READY, other("w2", revisions=(OLD,)))).splitlines()[-1]
+    assert last == "deployed is revision aaaaaaa; 1 machine still runs another one: w2"
 
 
 def test_the_foremans_own_code_is_told() -> None:

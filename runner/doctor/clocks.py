@@ -48,7 +48,7 @@ def asked(way: Callable[[str], Sequence[str]], seconds: float) -> Clock | None:
     """
     before = time.time()
     try:
-        told = float(shell.run(way("date +%s.%N"), check=False, seconds=seconds).text)
+        told = float(shell.run(way("date +%s.%N"), check=False, seconds=seconds).text.rpartition("\n")[2])
     except (TimeoutError, ValueError):  # a login may be for other things than commands
         return None
     return compared(before, told, told, time.time())

@@ -220,7 +220,8 @@ def answer_of(process: subprocess.Popen[bytes] | str) -> dict[str, Any]:
     try:
         printed, complaint = process.communicate(timeout=LONG_PATIENCE)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.kill()  # its container ends by itself
+        process.communicate()
         return {"complaint": f"no answer within {LONG_PATIENCE} s"}
     try:
         return {"found": json.loads(printed)}

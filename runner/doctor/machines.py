@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from runner import first_contact, host_keys, knock, shell
 from runner.doctor import facts_of_machine
-from runner.doctor.clocks import asked
+from runner.doctor.clocks import Clock, asked
 from runner.doctor.facts import Facts, Look
 from runner.doctor.findings import Commands
 from runner.doctor.known import Known, known
@@ -122,9 +122,12 @@ def look(machine: Machine, commands: Commands, password: str | None) -> Look:
         return Look(machine, trouble=contact.message, hint=ask_first if contact.key else contact.hint)
     clock = asked(partial(_way, machine), DEADLINE)
     if contact.asks_password and password is None:
-        hint = "in a terminal, labfleet doctor asks for it; or let the login use sudo without a password: NOPASSWD"
-        trouble = "sudo asks for a password there, so nothing more can be seen"
-        return Look(machine, trouble=trouble, hint=hint, wants_password=True, clock=clock)
+        return _behind_password(machine, clock)
+    return _as_root(machine, commands, password, clock)
+
+
+def _as_root(machine: Machine, commands: Commands, password: str | None, clock: Clock | None) -> Look:
+    """Return what a machine tells root."""
     stdin = Path(facts_of_machine.__file__).read_bytes()
     if password is not None:
         stdin = f"{password}\n".encode() + stdin
@@ -137,13 +140,22 @@ def look(machine: Machine, commands: Commands, password: str | None) -> Look:
         return _late(machine)
     answered = time.time()
     try:
-        facts: Facts = decode(done.stdout, Facts)
+        # A login's profile may print something of its own before.
+        facts: Facts = decode(done.text.rpartition("\n")[2], Facts)
     except ValueError as error:
+        if done.status and machine.login.has_sudo_password and password is None:
+            return _behind_password(machine, clock)  # Ansible knows it, and nobody else
         said = (done.complaint.splitlines() or ["nothing"])[-1] if done.status else str(error)
         return Look(
             machine, trouble=f"cannot be looked at; it said: {said}", hint=commands.on(machine, "python3 --version")
         )
     return Look(machine, facts, clock, began, answered)
+
+
+def _behind_password(machine: Machine, clock: Clock | None) -> Look:
+    hint = "in a terminal, labfleet doctor asks for it; or let the login use sudo without a password: NOPASSWD"
+    trouble = "sudo asks for a password there, so nothing more can be seen"
+    return Look(machine, trouble=trouble, hint=hint, wants_password=True, clock=clock)
 
 
 def _way(machine: Machine, command: str) -> list[str]:
