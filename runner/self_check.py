@@ -158,7 +158,6 @@ def _ssh(kind: str, folder: Path, settings: WorkerSettings) -> str:
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": str(folder / "known_hosts"),
         "GlobalKnownHostsFile": os.devnull,
-        "ConnectTimeout": str(PATIENCE),
         "LogLevel": "ERROR",
     }
     words = ["ssh", "-F", os.devnull, "-p", str(settings.ssh_port), "-i", str(folder / f"{kind}.key")]

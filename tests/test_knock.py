@@ -1,6 +1,8 @@
 """What is met at the lab's doors: real servers, who is let in and who is not."""
 
 import socket
+import ssl
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +100,24 @@ def test_a_redis_that_does_not_answer_is_told(certificates: Path, silent: int) -
     ca = str(certificates / "ca.pem")
     # When they are knocked at, then the two are told apart
     assert knock.redis(f"rediss://foreman@127.0.0.1:{free_port()}", "right", ca, "key")[0].met is Met.CLOSED
-    assert knock.redis(f"rediss://foreman@127.0.0.1:{silent}", "right", ca, "key")[0].met is Met.SILENT
+    met, _ = knock.redis(f"rediss://foreman@127.0.0.1:{silent}", "right", ca, "key")
+    assert met == knock.Knock(Met.SILENT, knock.NO_ANSWER)
+
+
+def test_a_redis_that_cannot_serve_yet_is_told(certificates: Path) -> None:
+    # Given a Redis that still loads its data
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "redis.crt", certificates / "redis.key")
+
+    def loading(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(4096)
+            secured.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
+
+    # When it is knocked at, then that is told, and not taken for a wrong password
+    with serving(loading) as port:
+        met, _ = knock.redis(f"rediss://foreman@127.0.0.1:{port}", "right", str(certificates / "ca.pem"), "key")
+    assert (met.met, met.said) == (Met.SILENT, "LOADING Redis is loading the dataset in memory")
 
 
 def test_a_stranger_is_asked_for_a_password(labs_redis: int) -> None:
@@ -142,6 +161,18 @@ def test_distcc_compiles_for_builders() -> None:
 def test_distcc_refuses_strangers() -> None:
     # Given a distcc for another address, when it is knocked at, then it refuses
     with distccd("192.0.2.1") as port:
+        assert knock.distcc("127.0.0.1", port).met is Met.REFUSED
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection in the harshest way: what was sent is not even read."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def test_a_reset_connection_is_a_refusal() -> None:
+    # Given a distcc that is quick to close the connection, when it is knocked at, then it refuses
+    with serving(reset) as port:
         assert knock.distcc("127.0.0.1", port).met is Met.REFUSED
 
 
@@ -239,10 +270,18 @@ def test_where_no_service_is_none_is_met(people: tuple[str, curve.Access], silen
     # When it is knocked at, then none of it passes for the service
     assert knock.service(f"tcp://127.0.0.1:{free_port()}", access).met is Met.CLOSED
     assert knock.service(f"tcp://127.0.0.1:{silent}", access).met is Met.SILENT
-    with serving(lambda connection: connection.shutdown(socket.SHUT_RDWR)) as port:
-        assert knock.service(f"tcp://127.0.0.1:{port}", access).met is Met.CLOSED
+    for close in (lambda connection: connection.shutdown(socket.SHUT_RDWR), reset):
+        with serving(close) as port:
+            assert knock.service(f"tcp://127.0.0.1:{port}", access).met is Met.CLOSED
     with serving(echo) as port:
         assert knock.service(f"tcp://127.0.0.1:{port}", access).met is Met.CLOSED
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_service_that_hangs_is_silent(people: tuple[str, curve.Access]) -> None:
+    # Given a service that greets and then says nothing more, when it is knocked at, then it is silent
+    with serving(lambda connection: connection.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f")) as port:
+        assert knock.service(f"tcp://127.0.0.1:{port}", people[1]) == knock.Knock(Met.SILENT, knock.NO_ANSWER)
 
 
 def test_a_port_listens_or_not() -> None:

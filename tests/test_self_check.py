@@ -219,6 +219,13 @@ def test_a_worker_that_the_hub_does_not_know_is_refused(services: Machine, tmp_p
     assert hub.met is Met.REFUSED
 
 
+def test_a_head_that_has_told_no_key_is_told(services: Machine, tmp_path: Path) -> None:
+    # Given a Redis in which the foreman has not told its key, when a worker looks, then it is told that
+    queue = job_queue.connect(services.redis, PASSWORD, services.authority)
+    queue.delete(job_queue.LAB_KEY)
+    assert checked(services, tmp_path).hub == Knock(Met.SILENT, "the head has told no key yet")
+
+
 def test_looking_makes_no_keys(services: Machine, tmp_path: Path) -> None:
     # Given a worker that has never run, when it looks, then it is told, and no key is made
     for file in services.paths.keys.iterdir():
@@ -294,9 +301,13 @@ def test_what_takes_too_long_is_told(worker: Machine, tmp_path: Path, monkeypatc
         silent = replace(worker, settings=structs.replace(worker.settings, ssh_port=port))
         # When a worker looks
         found = checked(silent, tmp_path)
-    # Then it does not wait for ever, and tells what it knows
-    assert found.stores == dict.fromkeys(self_check.KINDS, Knock(Met.SILENT, "no answer within 0.3 s"))
-    assert found.disk == ""
+        # Then it does not wait for ever, and tells what it knows
+        assert found.stores == dict.fromkeys(self_check.KINDS, Knock(Met.SILENT, "no answer within 0.3 s"))
+        assert found.disk == ""
+        # And no connection is waited for longer than the others
+        monkeypatch.setattr(self_check, "DEADLINE", 30)
+        monkeypatch.setattr(self_check, "PATIENCE", 0.3)
+        assert {store.met for store in checked(silent, tmp_path).stores.values()} == {Met.SILENT}
 
 
 def test_it_is_told_as_json(worker: Machine) -> None:
