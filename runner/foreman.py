@@ -240,6 +240,8 @@ class Foreman:
                     self._take_host_up(host, slots, key)
                 case HostReport():
                     self._take_report(event)
+                case SlotDied(_, "builder"):
+                    self._build_again()
                 case SlotDied(host, slot):
                     for state in list(self._states.values()):
                         self._give_up(state, scheduling.take_slot_died(state, host, slot), "its worker died each time")
@@ -260,6 +262,14 @@ class Foreman:
             except ValueError:
                 log.warning("%s has an odd key: its slots cannot send logs", host)
         self._begin_again(host)
+        self._build_again()
+
+    def _build_again(self) -> None:
+        """Queue the builds that a dead builder may have had; one that is done twice finds the product there."""
+        for state in self._states.values():
+            campaign = state.campaign.id
+            if state.prepared is None and not state.cancelled and not self._jobs.has_build(campaign):
+                self._jobs.put_build(campaign)
 
     def _take_report(self, report: HostReport) -> None:
         began_to_drain = report.draining and not self._hosts.is_draining(report.host)

@@ -122,6 +122,11 @@ class JobQueue:
         """Queue the build job of a campaign."""
         self._put(BUILD_QUEUE, "prepare", campaign)
 
+    def has_build(self, campaign: str) -> bool:
+        """Say whether the build job of a campaign waits for a builder."""
+        queue = Queue(BUILD_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+        return any(_campaign_of(job) == campaign for job in queue.get_jobs())
+
     def put_chunk(self, host: str, chunk: Chunk) -> None:
         """Queue a chunk for the slots of a host."""
         self._put(host_queue(host), "simulate", encode(chunk).decode())

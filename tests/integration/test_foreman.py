@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from runner.job_queue import WorkerEnd, connect, host_queue
+from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect, host_queue
 from runner.lab import ForemanClient, Lab
 from runner.messages import (
     AnyAnswer,
@@ -20,6 +20,7 @@ from runner.messages import (
     ChunkEnded,
     ChunkStarted,
     DeliveryFailed,
+    Event,
     HostUp,
     RunCommitted,
     SlotDied,
@@ -144,6 +145,19 @@ def test_what_a_host_had_begun_is_begun_again_when_its_agent_is_a_new_one(world:
     # When another agent of its host appears, then the run is begun again
     world.workers.post(HostUp("red", 1))
     eventually(lambda: any(other.id != chunk.id for other in world.chunks()), "that it is begun again")
+
+
+@pytest.mark.parametrize("news", [SlotDied("red", "builder"), HostUp("red", 1)])
+def test_a_build_whose_builder_died_is_done_again(world: World, news: Event) -> None:
+    # Given a campaign whose build a builder has taken from the queue
+    world.workers.post(HostUp("red", 1))
+    world.client.ask(Submit(campaign("c1")))
+    eventually(lambda: queued(world.redis, BUILD_QUEUE) == ["c1"], "the build job")
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    # When the builder dies, alone or with its agent
+    world.workers.post(news)
+    # Then the build is queued again
+    eventually(lambda: queued(world.redis, BUILD_QUEUE) == ["c1"], "the build job")
 
 
 def test_a_campaign_s_id_is_used_once(world: World) -> None:
