@@ -64,7 +64,7 @@ class Login:
     def run(self, command: str, stdin: str = "") -> shell.Result:
         """Run a command there and return what it printed.  Raises LabFailed if the machine cannot be reached."""
         with self._explained():
-            done = self._connection.run(command, in_stream=io.StringIO(stdin), hide=True, warn=True, pty=False)
+            done = self._connection.run(command, in_stream=_AtOnce(stdin), hide=True, warn=True, pty=False)
         return shell.Result((command,), done.return_code, done.stdout.encode(), done.stderr.encode())
 
     @contextmanager
@@ -126,6 +126,13 @@ class Login:
                 f"{self.name} cannot be reached: {error}",
                 f"is the machine on, and is its name right?  Try: ssh {self.name}",
             ) from None
+
+
+class _AtOnce(io.StringIO):
+    """Input that is given at once, however little is asked for: Invoke would take a character every 10 ms."""
+
+    def read(self, _: int | None = -1) -> str:
+        return super().read()
 
 
 def _distrust(connection: Connection) -> None:

@@ -319,6 +319,17 @@ def test_of_a_lab_that_is_not_known_nothing_is_tried(site: Site) -> None:
     assert machines._as_stranger(head, known([Look(head)], COMMANDS)) == {}
 
 
+def test_behind_a_jump_host_nobody_is_taken_for_a_machine_of_the_lab(site: Site) -> None:
+    # Given a worker behind a jump host, whose address is another machine's here
+    login = site.machine().login
+    behind = dataclasses.replace(login, arguments=(*login.arguments, "-oProxyJump=gate.invalid"))
+    worker = Machine("w1", behind, is_head=False, is_worker=True)
+    # When a stranger is to knock there, then nothing is tried
+    with distccd("127.0.0.1") as port:
+        lab = known([head_with(f"127.0.0.1:{port}/2,lzo", "192.0.2.1")], COMMANDS)
+        assert machines._as_stranger(worker, lab) == {}
+
+
 def test_a_stranger_knocks_at_the_heads_redis(site: Site) -> None:
     # Given a head, when a stranger knocks, then at Redis' port of the address at which the head is reached
     head = Machine("head", site.machine().login, is_head=True, is_worker=False)
@@ -410,6 +421,11 @@ def test_everything_is_told_together(site: Site, tmp_path: Path, monkeypatch: py
     told = {(one.machine, one.topic) for one in problems(found)}
     assert {("w1", "settings"), ("no-such-head.invalid", "login")} <= told
     assert view.exit_code(found) == 3
+    # And who has chosen no lab is told of the inventory's alone
+    monkeypatch.delenv("LABFLEET_LAB")
+    found = doctor.examine([], None, view.Progress(io.StringIO()))
+    assert {one.machine for one in found} == {HERE, "w1"}
+    assert "lab" not in {one.topic for one in found}
 
 
 def test_progress_is_for_terminals() -> None:

@@ -66,15 +66,16 @@ def full_disk(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def clock_off(lab: Lab) -> Iterator[None]:
-    # All that is started on the machine from now on sees a time that is ten minutes late.
+    # Who logs in to the machine from now on sees a time that is ten minutes late.
     worker = lab.machines["w1"]
     root(
         worker,
-        "apt-get -qq update && apt-get -qq -y install libfaketime >/dev/null 2>&1; "
-        "echo -600 >/etc/faketimerc; find /usr/lib -name libfaketime.so.1 >/etc/ld.so.preload",
+        "apt-get -qq update && apt-get -qq -y install libfaketime >/dev/null 2>&1; cp -p /etc/environment /root/kept; "
+        "printf 'LD_PRELOAD=%s\\nFAKETIME=-600\\nFAKETIME_DISABLE_SHM=1\\n' "
+        '"$(find /usr/lib -name libfaketime.so.1)" >/etc/environment',
     )
     yield
-    root(worker, "rm /etc/ld.so.preload /etc/faketimerc")
+    root(worker, "mv /root/kept /etc/environment")
 
 
 @contextmanager
