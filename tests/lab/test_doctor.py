@@ -70,7 +70,8 @@ def clock_off(lab: Lab) -> Iterator[None]:
     worker = lab.machines["w1"]
     root(
         worker,
-        "apt-get -qq update && apt-get -qq -y install libfaketime >/dev/null 2>&1; cp -p /etc/environment /root/kept; "
+        "apt-get -qq update && apt-get -qq -y install libfaketime >/dev/null 2>&1; touch /etc/environment; "
+        "cp -p /etc/environment /root/kept; "
         "printf 'LD_PRELOAD=%s\\nFAKETIME=-600\\nFAKETIME_DISABLE_SHM=1\\n' "
         '"$(find /usr/lib -name libfaketime.so.1)" >/etc/environment',
     )
