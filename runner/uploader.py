@@ -62,7 +62,9 @@ class Uploader:
                 while self._inbox.poll(0):
                     names.append(self._inbox.recv().decode())
             with self._at_work:
-                left = self._deliver(names[:MOST_TOGETHER]) + names[MOST_TOGETHER:]
+                # What a predecessor left is told by its slot, too: it may be gone by now.
+                there = [name for name in dict.fromkeys(names) if (self._paths.spool / name).exists()]
+                left = self._deliver(there[:MOST_TOGETHER]) + there[MOST_TOGETHER:]
 
     def _deliver(self, names: list[str]) -> list[str]:
         """Deliver attempts, tell the foreman, and return the names of those that are left for another try."""

@@ -19,11 +19,11 @@ from tests.lab_fixture import ROOT
 BROUGHT = "docker redis-server opp_run g++ ccache distcc"
 
 
-def test_machines_are_bare_and_their_administrator_logs_in(lab_machines: Lab) -> None:
+def test_machines_are_bare_and_their_administrator_logs_in(bare_lab: Lab) -> None:
     # Given the machines of a lab
-    for name, machine in lab_machines.machines.items():
+    for name, machine in bare_lab.machines.items():
         # When the administrator logs in over SSH
-        said = lab_machines.ssh(name, ["hostname; id -un; sudo -n id -un; systemctl is-system-running"]).text
+        said = bare_lab.ssh(name, ["hostname; id -un; sudo -n id -un; systemctl is-system-running"]).text
         # Then it is that machine, all of its services run, and sudo asks for nothing
         assert said.split() == [name, "admin", "root", "running"]
         # And nothing of what labfleet brings is there
