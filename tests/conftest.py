@@ -23,7 +23,7 @@ def needs(command: str) -> None:
         pytest.skip(reason)
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait until a condition holds; fail with what was waited for if it does not in time."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
