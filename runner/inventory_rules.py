@@ -147,7 +147,7 @@ OF_THE_LAB: Mapping[str, Rule] = {
     "labfleet_access": _matches(_LOGINS, "ALL, a user, a %group, or several with commas"),
     "labfleet_ports": _ports,
     "labfleet_base": _base,
-    "labfleet_debian_mirror": _matches(_URL, "a URL"),
+    "labfleet_debian_mirror": _or_empty(_matches(_URL, "a URL")),
     "labfleet_debian_security": _or_empty(_matches(_URL, "a URL, or empty")),
     "labfleet_packages": _words,
     "labfleet_registry": _or_empty(
