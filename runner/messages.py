@@ -3,7 +3,7 @@
 Each knows its own kind in JSON (its tag), so what is no message of a union is refused when it is decoded.
 """
 
-from runner.model import Attempt, Campaign, Outcome, Prepared, Value
+from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value
 
 # ---- what happened: workers tell the foreman, the foreman tells the campaign's followers ----
 
@@ -21,8 +21,19 @@ class HostUp(Event, frozen=True):
     key: str = ""
 
 
+class Held(Value, frozen=True):
+    """A lease: a slot has this and works on it, as it said itself within the last seconds."""
+
+    slot: str
+    campaign: str
+    #: Empty for the builder, which has the campaign's build job.
+    chunk: str = ""
+    #: What the slot has still to do of the chunk, in its order: the first is under way.
+    attempts: tuple[Attempt, ...] = ()
+
+
 class HostReport(Event, frozen=True):
-    """How a machine is; told every few seconds."""
+    """How a machine is and what it has; told every two seconds.  Each report renews the leases that are in it."""
 
     host: str
     slots: int
@@ -40,6 +51,11 @@ class HostReport(Event, frozen=True):
     image: str = ""
     #: Revisions of labfleet's code that the slots run, newest first.
     revisions: tuple[str, ...] = ()
+    holds: tuple[Held, ...] = ()
+    #: Names of the parcels that wait for the uploader.
+    spool: tuple[str, ...] = ()
+    #: What keeps the machine from doing its work, in a sentence; empty if nothing does.
+    trouble: str = ""
 
 
 class BuildStarted(Event, frozen=True):
@@ -138,11 +154,27 @@ class RunCommitted(Event, frozen=True):
     outcome: Outcome
 
 
+class AttemptFailed(Event, frozen=True):
+    """An attempt came to nothing that counts; its run is begun again."""
+
+    campaign: str
+    past: Past
+
+
+class CampaignTaken(Event, frozen=True):
+    """Who follows a campaign is told first what it is; everything that has happened so far comes next."""
+
+    campaign: str
+    what: Campaign
+
+
 class CampaignEnded(Event, frozen=True):
-    """Nothing more will come from this campaign."""
+    """Nothing more will come from this campaign, unless somebody resumes it."""
 
     campaign: str
     cancelled: bool
+    #: Why it was cancelled, where nobody asked for that.
+    reason: str = ""
 
 
 #: What happens to one campaign.
@@ -155,6 +187,8 @@ CampaignEvent = (
     | ChunkStarted
     | ChunkEnded
     | DeliveryFailed
+    | AttemptFailed
+    | CampaignTaken
     | CampaignEnded
 )
 
@@ -169,15 +203,51 @@ class Request(Value, frozen=True, tag=True):
 
 
 class Submit(Request, frozen=True):
-    """Take on a campaign and tell the sender everything that happens to it."""
+    """Take on a campaign and tell the sender everything that happens to it; said twice, it is taken on once."""
 
     campaign: Campaign
+
+
+class Follow(Request, frozen=True):
+    """Tell the sender everything that has happened to a campaign, and what happens from now on."""
+
+    campaign: str
 
 
 class Cancel(Request, frozen=True):
     """Start no more runs of a campaign and end those that run."""
 
     campaign: str
+
+
+class Resume(Request, frozen=True):
+    """Begin again, with the same snapshot, what failed, was lost or cancelled in a campaign that has ended."""
+
+    campaign: str
+
+
+class Collected(Request, frozen=True):
+    """Everything of a campaign that has ended is at home; the lab need not keep it."""
+
+    campaign: str
+
+
+class AskCampaigns(Request, frozen=True):
+    """Answer with :class:`Campaigns`."""
+
+
+class Explain(Request, frozen=True):
+    """Say why a campaign, or one run of it, is where it is; answer with :class:`Explained`."""
+
+    campaign: str
+    run: int | None = None
+
+
+class Drain(Request, frozen=True):
+    """Give a machine nothing more, or give it runs again; that also ends a quarantine."""
+
+    host: str
+    drained: bool
 
 
 class AskStatus(Request, frozen=True):
@@ -194,7 +264,9 @@ class Shutdown(Request, frozen=True):
     force: bool = False
 
 
-AnyRequest = Submit | Cancel | AskStatus | AskMachines | Shutdown
+AnyRequest = (
+    Submit | Follow | Cancel | Resume | Collected | AskStatus | AskCampaigns | AskMachines | Explain | Drain | Shutdown
+)
 
 
 class Answer(Value, frozen=True, tag=True):
@@ -219,11 +291,17 @@ class CampaignStatus(Value, frozen=True):
     name: str
     config: str
     user: str
+    #: ``building``, ``running``, ``cancelled``; of one that has ended ``done``, ``failed``, ``cancelled``, ``refused``.
     phase: str
     total: int
     done: int
     failed: int
     running: int
+    #: Seconds since the epoch; None while it has not ended.
+    submitted: float = 0.0
+    ended: float | None = None
+    #: Is everything of it at home?
+    collected: bool = False
 
 
 class Status(Answer, frozen=True):
@@ -231,7 +309,22 @@ class Status(Answer, frozen=True):
 
     protocol: int
     hosts: dict[str, int]
+    #: Those that are under way.
     campaigns: tuple[CampaignStatus, ...]
+    #: Tells this foreman process from others: a new one knows no followers.
+    incarnation: str = ""
+
+
+class Campaigns(Answer, frozen=True):
+    """All campaigns that the lab still has something of, by the time of their submission."""
+
+    campaigns: tuple[CampaignStatus, ...]
+
+
+class Explained(Answer, frozen=True):
+    """Why something is where it is, in a sentence or two."""
+
+    text: str
 
 
 class MachineStatus(Value, frozen=True):
@@ -242,7 +335,7 @@ class MachineStatus(Value, frozen=True):
     name: str
     #: Slots that have a run, or are to get one.
     busy: int
-    #: ``ready``, ``draining`` or ``away``, and why.
+    #: ``ready``, ``draining``, ``unwell`` or ``away``, and why.
     state: str
     reason: str = ""
 
@@ -256,4 +349,4 @@ class Machines(Answer, frozen=True):
     deployed: str
 
 
-AnyAnswer = Accepted | Refused | Status | Machines
+AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Explained

@@ -11,10 +11,15 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 #: Version of everything that client, foreman and workers say to each other.
-PROTOCOL = 2
+PROTOCOL = 3
 
-#: What became of one attempt at a run.
-Kind = Literal["done", "error", "crash", "cancelled", "lost"]
+#: What became of one attempt at a run: it is done; the simulation said what is wrong; a signal ended it; it took too
+#: long; its simulation time stood still; it took too much memory; its machine or worker is gone; nobody wants it any
+#: more.
+Kind = Literal["done", "error", "crash", "timeout", "stalled", "out-of-memory", "lost", "cancelled"]
+
+#: Kinds that are the run's own failure: it is begun again only as often as ``Limits.retries`` says.
+OWN_FAILURES: frozenset[Kind] = frozenset({"error", "crash", "timeout", "stalled", "out-of-memory"})
 
 T = TypeVar("T")
 
@@ -58,6 +63,27 @@ class Launch(Value, frozen=True):
     arguments: tuple[str, ...] = ()
 
 
+class Limits(Value, frozen=True):
+    """What a run may take, and what follows when it fails; None: no limit."""
+
+    #: Seconds of wall-clock time.
+    timeout: float | None = None
+    #: Seconds in which the simulation time, as the program prints it, may stand still.
+    stall: float | None = None
+    #: Bytes of main memory of all processes of the run together.
+    memory: int | None = None
+    #: How often a run is begun again that failed by itself.
+    retries: int = 0
+    #: After so many failed runs the rest of the campaign is cancelled.
+    max_failures: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        given = (self.timeout, self.stall, self.memory, self.max_failures)
+        if any(limit is not None and limit <= 0 for limit in given) or self.retries < 0:
+            raise ValueError("limits are positive")
+
+
 class Campaign(Value, frozen=True):
     """One configuration of one revision of one project, as the client submits it."""
 
@@ -89,6 +115,7 @@ class Campaign(Value, frozen=True):
     batch: int | None = None
     #: Only list the runs.
     dry_run: bool = False
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or make no sense."""
@@ -171,10 +198,28 @@ class Outcome(Value, frozen=True):
     files: tuple[File, ...] = ()
     #: Length of the run's log in bytes.
     log_size: int = 0
+    #: The folder in which its files travel: no other execution has the same, whatever numbers attempts are given.
+    parcel: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
         _check_name(self.campaign)
+        if self.parcel:
+            _check_name(self.parcel)
+
+
+class Past(Value, frozen=True):
+    """An attempt that did not make its run over: another one followed it."""
+
+    run: int
+    number: int
+    kind: Kind
+    host: str
+    slot: str
+    #: Seconds since the epoch.
+    started: float
+    ended: float
+    error: str = ""
 
 
 class Prepared(Value, frozen=True):
@@ -206,6 +251,10 @@ class Result(Value, frozen=True):
     #: Sentences that the person has to know, e.g. of two runs that wrote the same file.
     warnings: tuple[str, ...] = ()
     cancelled: bool = False
+    #: Why it was cancelled, where nobody asked for that.
+    reason: str = ""
+    #: Attempts that had to be made again, ordered by time.
+    past: tuple[Past, ...] = ()
     #: True when nothing had to be compiled.
     product_reused: bool = False
     #: Wall-clock seconds from the command to the last result at home.

@@ -8,7 +8,9 @@ the first half and every worker the second::
     git/PROJECT.git               git server: one bare repository per project
     products/KEY/                 product.json, tree/
     incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
-    campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/
+    campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
+                                  lost.jsonl, end.json, and the marks cancelled, collected
+    drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files
     keys/                         CURVE keys: the lab's own, and the public ones of people and workers
 
@@ -23,6 +25,7 @@ the first half and every worker the second::
 
     snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
     remote/LAB/                   the client's: its key for a remote lab, and results on their way home
+    notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it
 """
 
 import hashlib
@@ -63,9 +66,17 @@ def stored_name(path: str) -> str:
     return "/".join("_parent" if part == ".." else part for part in path.lstrip("/").split("/"))
 
 
-def attempt_parcel(campaign: str, run: int, attempt: int) -> str:
-    """Return the name of the folder in which an attempt travels."""
-    return f"{campaign}.{run}.{attempt}"
+def attempt_parcel(campaign: str, run: int, attempt: int, token: str) -> str:
+    """Return the name of the folder in which an attempt travels; ``token`` is its execution's own."""
+    return f"{campaign}.{run}.{attempt}.{token}"
+
+
+def parsed_parcel(name: str) -> tuple[str, int, int] | None:
+    """Return campaign, run and attempt of an attempt's parcel; None for any other name."""
+    parts = name.rsplit(".", 3)
+    if len(parts) != 4 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        return None
+    return parts[0], int(parts[1]), int(parts[2])
 
 
 def build_log_parcel(campaign: str) -> str:
@@ -143,6 +154,11 @@ class LabPaths:
         """Folder of CURVE keys."""
         return self.home / "keys"
 
+    @property
+    def drained(self) -> Path:
+        """The machines that get no runs because somebody said so."""
+        return self.home / "drained.json"
+
     def log(self, campaign: str, stream: str) -> Path:
         """Return the hub's file of one stream: a run's log, or ``build``."""
         return self.home / "logs" / campaign / stream
@@ -183,6 +199,19 @@ class LabPaths:
         """Return the client's private git directory of a project."""
         return self.home / "snapshots" / f"{project}.git"
 
+    @property
+    def notes(self) -> Path:
+        """Folder of what the client has noted of its own campaigns."""
+        return self.home / "notes"
+
+    def note(self, campaign: str) -> Path:
+        """Return where the client has noted to which project a campaign belongs."""
+        return self.notes / f"{campaign}.json"
+
+    def brought(self, campaign: str) -> Path:
+        """Return the client's list of what has come home of a campaign, a line for each run."""
+        return self.notes / f"{campaign}.home"
+
 
 @dataclass(frozen=True)
 class CampaignPaths:
@@ -205,9 +234,34 @@ class CampaignPaths:
         """Everything the campaign's build printed; absent when nothing had to be built."""
         return self.root / "build.log"
 
-    def incoming(self, run: int, attempt: int) -> Path:
+    @property
+    def lost(self) -> Path:
+        """The attempts that were lost, a line for each."""
+        return self.root / "lost.jsonl"
+
+    @property
+    def cancelled(self) -> Path:
+        """Present when nobody wants the campaign's further runs; holds the reason."""
+        return self.root / "cancelled"
+
+    @property
+    def end(self) -> Path:
+        """How the campaign ended; absent while it is under way."""
+        return self.root / "end.json"
+
+    @property
+    def collected(self) -> Path:
+        """Present when everything is at its owner's home."""
+        return self.root / "collected"
+
+    @property
+    def failed(self) -> Path:
+        """Folder of the attempts that failed."""
+        return self.root / "failed"
+
+    def parcel(self, name: str) -> Path:
         """Return where the uploader puts an attempt."""
-        return LabPaths(self.root.parent.parent).incoming / attempt_parcel(self.root.name, run, attempt)
+        return LabPaths(self.root.parent.parent).incoming / name
 
     def committed(self, run: int, attempt: int, done: bool) -> Path:
         """Return where a committed attempt lies; those of failed runs lie apart."""

@@ -86,7 +86,7 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
     _to_disk(*places)
     _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
     for outcome in delivered:  # what is still there was not accepted
-        incoming_folder = store.campaign(outcome.campaign).incoming(outcome.run, outcome.attempt)
+        incoming_folder = store.campaign(outcome.campaign).parcel(outcome.parcel)
         shutil.rmtree(incoming_folder, ignore_errors=True)
     return complete
 
@@ -101,7 +101,7 @@ def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
 
 def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
     """Return where an attempt's files are: in the incoming folder, or at their place if a commit was cut short."""
-    incoming = store.incoming(outcome.run, outcome.attempt)
+    incoming = store.parcel(outcome.parcel)
     place = store.committed(outcome.run, outcome.attempt, outcome.kind == "done")
     return AttemptPaths(place if place.exists() and not incoming.exists() else incoming)
 

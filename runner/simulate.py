@@ -5,12 +5,14 @@ What a run leaves goes to the spool, complete or not at all; the uploader takes 
 
 import logging
 import os
+import secrets
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from runner import checkouts, omnetpp, sharing, shell
@@ -139,7 +141,9 @@ class Slot:
             outcome.ended - outcome.started,
             self._name,
         )
-        name = attempt_parcel(outcome.campaign, outcome.run, outcome.attempt)
+        token = secrets.token_hex(4)
+        name = attempt_parcel(outcome.campaign, outcome.run, outcome.attempt, token)
+        outcome = msgspec.structs.replace(outcome, parcel=name)
         half = AttemptPaths(self._paths.spool / f".{name}")
         half.files.mkdir(parents=True)
         for file in outcome.files:

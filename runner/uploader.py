@@ -16,7 +16,7 @@ from runner.head import Head
 from runner.job_queue import WorkerEnd
 from runner.messages import DeliveryFailed, RunDelivered
 from runner.model import Attempt, Outcome
-from runner.paths import AttemptPaths, LabPaths
+from runner.paths import AttemptPaths, LabPaths, parsed_parcel
 
 log = logging.getLogger(__name__)
 
@@ -105,5 +105,6 @@ class Uploader:
     def _give_back(self, name: str) -> None:
         """Let the foreman begin a run again whose files cannot be delivered; what there is of them goes."""
         shutil.rmtree(Path(self._paths.spool / name), ignore_errors=True)
-        campaign, run, number = name.rsplit(".", 2)
-        self._lab.post(DeliveryFailed(campaign, Attempt(int(run), int(number))))
+        if attempt := parsed_parcel(name):
+            campaign, run, number = attempt
+            self._lab.post(DeliveryFailed(campaign, Attempt(run, number)))

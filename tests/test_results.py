@@ -15,7 +15,7 @@ import pytest
 from runner import results
 from runner.errors import LabFailed, LabfleetError
 from runner.model import Build, Campaign, File, Kind, Launch, Outcome, Prepared, Run, decode, encode
-from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths, attempt_parcel
 from runner.results import Collector
 
 Contents = Mapping[str, bytes]
@@ -46,6 +46,11 @@ def store(tmp_path: Path) -> LabPaths:
     return lab
 
 
+def parcel_name(campaign: str, run: int, attempt: int) -> str:
+    """Return the name of a parcel, as a slot would choose one."""
+    return attempt_parcel(campaign, run, attempt, "7f3a")
+
+
 def changed(run: int) -> int:
     """Return when a run changed its files, to the nanosecond."""
     return 1_600_000_000_123_456_789 + run
@@ -62,7 +67,7 @@ def deliver(
     given: tuple[str, ...] = (),
 ) -> Outcome:
     """Put an attempt into the incoming folder as the uploader does, and return its outcome."""
-    incoming = AttemptPaths(store.campaign(campaign).incoming(run, attempt))
+    incoming = AttemptPaths(store.campaign(campaign).parcel(parcel_name(campaign, run, attempt)))
     incoming.files.mkdir(parents=True)
     for path, data in files.items():
         incoming.file(path).parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +82,7 @@ def deliver(
         exit_status=0 if kind == "done" else 1,
         host="red",
         slot="slot1",
+        parcel=parcel_name(campaign, run, attempt),
         started=1000.0,
         ended=1001.5,
         error="" if kind == "done" else "no route",
@@ -121,7 +127,7 @@ def test_a_sealed_attempt_has_checksums_and_its_seed_set(store: LabPaths) -> Non
     # Then each file has its checksum, the seed set is the one that the file records, and both are on the disk
     assert [file.sha256 for file in outcome.files] == [digest(data) for data in SCALARS.values()]
     assert outcome.seed_set == "5"
-    attempt = AttemptPaths(store.campaign("one").incoming(0, 1))
+    attempt = AttemptPaths(store.campaign("one").parcel(parcel_name("one", 0, 1)))
     assert decode(attempt.outcome.read_bytes(), Outcome) == outcome
 
 
@@ -186,14 +192,14 @@ def lose_everything(attempt: AttemptPaths) -> None:
 def test_a_delivery_that_is_not_complete_is_no_result(store: LabPaths, damage: Callable[[AttemptPaths], None]) -> None:
     # Given a delivery of which something is missing, between two that are complete
     delivered = [deliver(store, run) for run in range(3)]
-    damage(AttemptPaths(store.campaign("one").incoming(1, 1)))
+    damage(AttemptPaths(store.campaign("one").parcel(parcel_name("one", 1, 1))))
     # When they are committed together
     committed = results.commit(store, delivered)
     # Then it does not count, has no record, and is thrown away; the others are not affected
     assert committed == [delivered[0], delivered[2]]
     assert sorted(records(store.campaign("one"))) == [0, 2]
     assert assert_recorded_runs_are_complete(store) == 2
-    assert not store.campaign("one").incoming(1, 1).exists()
+    assert not store.campaign("one").parcel(parcel_name("one", 1, 1)).exists()
     # And a later attempt at the run can become its result
     again = deliver(store, 1, 2)
     assert results.commit(store, [again]) == [again]
@@ -210,14 +216,14 @@ def test_the_first_commit_of_a_run_wins(store: LabPaths, together: bool) -> None
     assert committed == [first]
     assert records(store.campaign("one")) == {0: first}
     assert assert_recorded_runs_are_complete(store) == 1
-    assert not store.campaign("one").incoming(0, 2).exists()
+    assert not store.campaign("one").parcel(parcel_name("one", 0, 2)).exists()
     assert not store.campaign("one").committed(0, 2, done=True).exists()
 
 
 def test_a_complete_attempt_counts_where_an_earlier_one_did_not_arrive_complete(store: LabPaths) -> None:
     # Given two attempts at a run in one batch, the first of which is damaged
     first, second = deliver(store, 0, 1), deliver(store, 0, 2)
-    spoil_file(AttemptPaths(store.campaign("one").incoming(0, 1)))
+    spoil_file(AttemptPaths(store.campaign("one").parcel(parcel_name("one", 0, 1))))
     # When they are committed, then the second is the result
     assert results.commit(store, [first, second]) == [second]
 
@@ -340,7 +346,7 @@ def test_after_a_crash_the_runs_can_be_delivered_again(tmp_path: Path, number: i
         # When the runs are delivered again, as the same attempt or as the next
         again = []
         for name, run in (("one", 0), ("one", 1), ("two", 0)):
-            shutil.rmtree(lab.campaign(name).incoming(run, number), ignore_errors=True)
+            shutil.rmtree(lab.campaign(name).parcel(parcel_name(name, run, number)), ignore_errors=True)
             again.append(deliver(lab, run, number, campaign=name))
         assert committed_until_a_crash(lab, again, step=10_000)
         # Then each has one record with complete files
@@ -360,7 +366,7 @@ def test_a_power_failure_finds_the_files_on_the_disk_before_the_record(
     results.commit(store, delivered)
     for outcome in delivered:
         paths = store.campaign(outcome.campaign)
-        incoming = AttemptPaths(paths.incoming(outcome.run, outcome.attempt))
+        incoming = AttemptPaths(paths.parcel(outcome.parcel))
         place = paths.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         record = paths.record(outcome.run)
         # Then each file is on the disk before the folder is renamed,
