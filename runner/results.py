@@ -19,8 +19,8 @@ import msgspec
 
 from runner import __version__
 from runner.errors import LabFailed
-from runner.model import Campaign, File, Outcome, Prepared, decode, encode, pretty
-from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths, build_log_parcel
+from runner.model import OWN_FAILURES, Campaign, File, Outcome, Past, Prepared, decode, encode, pretty
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths, build_log_parcel, parsed_parcel
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,12 @@ def _seed_set(attempt: AttemptPaths, files: Iterable[File]) -> str:
 # ---- head: the commit --------------------------------------------------------------------------------------------
 
 
-def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
-    """Make delivered attempts the results of their runs; return those that count: a run's first, if it is complete.
+def commit(store: LabPaths, delivered: Sequence[Outcome]) -> None:
+    """Make delivered attempts the results of their runs, if they are complete and a run's first; see :func:`fate`.
 
     Several at once cost hardly more than one: what takes time is the disk's journal, once for all files and once for
-    all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.
+    all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.  A run that
+    failed by itself, and may be begun again, gets none either: its files are kept with those of failed runs.
     """
     complete: list[Outcome] = []
     for outcome in delivered:
@@ -73,6 +74,7 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
     for outcome in complete:
         incoming = _delivery(store.campaign(outcome.campaign), outcome)
         _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
+    final = [outcome for outcome in complete if not _may_be_retried(store.campaign(outcome.campaign), outcome)]
     places = set()
     for outcome in complete:
         campaign = store.campaign(outcome.campaign)
@@ -84,19 +86,67 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
             os.rename(incoming.root, place)
         places.add(place.parent)
     _to_disk(*places)
-    _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
+    write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in final})
     for outcome in delivered:  # what is still there was not accepted
-        incoming_folder = store.campaign(outcome.campaign).parcel(outcome.parcel)
-        shutil.rmtree(incoming_folder, ignore_errors=True)
-    return complete
+        shutil.rmtree(store.campaign(outcome.campaign).parcel(outcome.parcel), ignore_errors=True)
+
+
+def fate(store: LabPaths, outcome: Outcome) -> Outcome | Past | None:
+    """Return what became of a delivery: its run's record, whose attempt ever it is; or the failure that is kept.
+
+    None: it did not arrive complete, and nothing is known of the run.
+    """
+    campaign = store.campaign(outcome.campaign)
+    if found := record(campaign, outcome.run):
+        return found
+    kept = AttemptPaths(campaign.committed(outcome.run, outcome.attempt, done=False))
+    return past_of(decode(kept.outcome.read_bytes(), Outcome)) if kept.outcome.exists() else None
+
+
+def arrived(store: LabPaths) -> list[Outcome]:
+    """Return the attempts in the incoming folder that are complete, whether anybody told of them or not."""
+    found = []
+    for folder in store.incoming.iterdir() if store.incoming.is_dir() else ():
+        if parsed_parcel(folder.name) is None:
+            continue
+        try:
+            outcome: Outcome = decode(AttemptPaths(folder).outcome.read_bytes(), Outcome)
+            if outcome.parcel == folder.name and not _missing(AttemptPaths(folder), outcome):
+                found.append(outcome)
+        except (OSError, ValueError):
+            continue  # it is still on its way, or was taken just now
+    return found
 
 
 def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
     """Record that a run is over without having left anything; False if it is over already."""
     if store.record(outcome.run).exists():
         return False
-    _write_durably({store.record(outcome.run): encode(outcome)})
+    write_durably({store.record(outcome.run): encode(outcome)})
     return True
+
+
+def past_of(outcome: Outcome) -> Past:
+    """Return what is told of an attempt that did not make its run over."""
+    return Past(
+        outcome.run,
+        outcome.attempt,
+        outcome.kind,
+        outcome.host,
+        outcome.slot,
+        outcome.started,
+        outcome.ended,
+        outcome.error,
+    )
+
+
+def _may_be_retried(store: CampaignPaths, outcome: Outcome) -> bool:
+    """Say whether a run that failed by itself is to be begun again; what failed before is on the disk."""
+    if outcome.kind not in OWN_FAILURES:
+        return False
+    retries = decode(store.campaign.read_bytes(), Campaign).limits.retries
+    earlier = {path.name for path in store.failed.glob(f"{outcome.run}.*")} - {f"{outcome.run}.{outcome.attempt}"}
+    return len(earlier) < retries and not store.cancelled.exists()
 
 
 def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
@@ -107,13 +157,22 @@ def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
 
 
 def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
-    """Say whether a delivery is complete and the first of its run."""
-    incoming = _delivery(store, outcome)
-    sizes = {incoming.log: outcome.log_size} | {incoming.file(file.path): file.size for file in outcome.files}
-    wrong = [path for path, size in sizes.items() if not _is_own_file(incoming.root, path, size)]
-    if wrong:
-        log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, wrong[0])
-    return not wrong and not store.record(outcome.run).exists()
+    """Say whether a delivery is complete, the first of its run, and of a campaign that is under way."""
+    if not store.root.is_dir():
+        return False  # it was removed, or never was
+    missing = _missing(_delivery(store, outcome), outcome)
+    if missing:
+        log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, missing)
+    if missing or store.record(outcome.run).exists() or store.end.exists():
+        return False
+    # Somebody else has ended this execution: a campaign that was resumed since wants another one.
+    return outcome.kind != "cancelled" or store.cancelled.exists()
+
+
+def _missing(delivery: AttemptPaths, outcome: Outcome) -> Path | None:
+    """Return a file that is not there as the outcome says; None if all are."""
+    sizes = {delivery.log: outcome.log_size} | {delivery.file(file.path): file.size for file in outcome.files}
+    return next((path for path, size in sizes.items() if not _is_own_file(delivery.root, path, size)), None)
 
 
 def _is_own_file(top: Path, path: Path, size: int) -> bool:
@@ -130,7 +189,7 @@ def _to_disk(*paths: Path) -> None:
             os.close(handle)
 
 
-def _write_durably(contents: Mapping[Path, bytes]) -> None:
+def write_durably(contents: Mapping[Path, bytes]) -> None:
     """Write files so that each is there complete or not at all, whenever the power fails."""
     halves = {path.with_name(f".{path.name}.new"): path for path in contents}
     for half, path in halves.items():
@@ -160,17 +219,6 @@ def take_build_log(store: LabPaths, campaign: str) -> None:
     if (parcel / "build.log").is_file():
         os.replace(parcel / "build.log", store.campaign(campaign).build_log)
     shutil.rmtree(parcel, ignore_errors=True)
-
-
-def accept(store: CampaignPaths, campaign: Campaign) -> None:
-    """Write down a submitted campaign; its environment may hold private things, so only its owner may read it."""
-    store.root.mkdir(parents=True, mode=0o700)
-    _write_durably({store.campaign: encode(campaign)})
-
-
-def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
-    """Write down the runs of a campaign."""
-    _write_durably({store.prepared: encode(prepared)})
 
 
 def record(store: CampaignPaths, run: int) -> Outcome | None:

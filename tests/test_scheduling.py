@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runner import scheduling
 from runner.messages import ChunkEnded
 from runner.model import Attempt, Build, Campaign, Chunk, File, Kind, Launch, Outcome, Prepared, Run
-from runner.scheduling import CampaignState, Feed
+from runner.scheduling import feeding
+from runner.scheduling import state as campaign_state
+from runner.scheduling.feeding import Feed
+from runner.scheduling.state import CampaignState
 
 ONE_HOST = {"red": 2}
 TWO_HOSTS = {"red": 2, "blue": 4}
@@ -78,10 +80,10 @@ def started(
 ) -> CampaignState:
     """Return a campaign whose runs are known; with ``seconds``, run 0 is done and took so long."""
     state = CampaignState(campaign(name, jobs=jobs, batch=batch))
-    scheduling.take_prepared(state, prepared(count))
+    campaign_state.take_prepared(state, prepared(count))
     if seconds is not None:
         state.waiting.popleft()
-        scheduling.take_outcome(state, outcome_of(Attempt(0, 1), seconds, files=files))
+        campaign_state.take_outcome(state, outcome_of(Attempt(0, 1), seconds, files=files))
     return state
 
 
@@ -95,10 +97,10 @@ def runs_in(feeds: Iterable[Feed]) -> list[int]:
 
 def finish(state: CampaignState, feed: Feed, seconds: float = 1.0) -> None:
     """A slot does a chunk, and everything comes home."""
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
-    scheduling.take_chunk_ended(state, ChunkEnded(state.campaign.id, feed.chunk.id, feed.host))
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
+    campaign_state.take_chunk_ended(state, ChunkEnded(state.campaign.id, feed.chunk.id, feed.host))
     for attempt in feed.chunk.attempts:
-        scheduling.take_outcome(state, outcome_of(attempt, seconds))
+        campaign_state.take_outcome(state, outcome_of(attempt, seconds))
 
 
 # ---- chunks ------------------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ def test_every_slot_starts_with_a_single_run() -> None:
     # Given 100 runs of unknown length
     state = started(100)
     # When the hosts are fed
-    feeds = scheduling.next_feeds([state], TWO_HOSTS)
+    feeds = feeding.next_feeds([state], TWO_HOSTS)
     # Then each slot gets one run, nothing waits in a queue beyond that, and no process is shared
     assert Counter(feed.host for feed in feeds) == TWO_HOSTS
     assert sizes(feeds) == [1] * 6
@@ -120,7 +122,7 @@ def test_chunks_follow_the_measured_run_time(seconds: float, size: int) -> None:
     # Given many runs, of which one has shown how long they take
     state = started(10_000, seconds=seconds)
     # When the hosts are fed, then a chunk holds about two seconds of work, and at least a run
-    assert set(sizes(scheduling.next_feeds([state], TWO_HOSTS))) == {size}
+    assert set(sizes(feeding.next_feeds([state], TWO_HOSTS))) == {size}
 
 
 def test_chunks_shrink_towards_the_end_so_that_no_slot_idles() -> None:
@@ -130,7 +132,7 @@ def test_chunks_shrink_towards_the_end_so_that_no_slot_idles() -> None:
     while state.waiting:
         # When one host after the other gets what it has room for
         before = len(state.waiting)
-        feeds = scheduling.next_feeds([state], ONE_HOST)
+        feeds = feeding.next_feeds([state], ONE_HOST)
         # Then no chunk is more than its share of what remains, and the last ones are single runs
         assert sizes(feeds)[0] <= math.ceil(before / (2 * 2))
         handed_out += sizes(feeds)
@@ -145,7 +147,7 @@ def test_the_size_that_a_person_chose_is_kept() -> None:
     # Given a campaign with a batch size, before any run has been timed
     state = started(10, batch=4)
     # When its runs are handed out, then each process gets so many, the last one the rest
-    feeds = scheduling.next_feeds([state], {"red": 8})
+    feeds = feeding.next_feeds([state], {"red": 8})
     assert sizes(feeds) == [4, 4, 2]
 
 
@@ -153,36 +155,36 @@ def test_a_queue_is_kept_only_slightly_ahead_of_its_slots() -> None:
     # Given runs that are known to be short
     state = started(1000, seconds=1.0)
     # When the hosts are fed, then one chunk per host waits beyond its slots
-    feeds = scheduling.next_feeds([state], TWO_HOSTS)
+    feeds = feeding.next_feeds([state], TWO_HOSTS)
     assert Counter(feed.host for feed in feeds) == {"red": 2 + 1, "blue": 4 + 1}
     # And there is no more until something ends
-    assert scheduling.next_feeds([state], TWO_HOSTS) == []
+    assert feeding.next_feeds([state], TWO_HOSTS) == []
     finish(state, feeds[0])
-    assert [feed.host for feed in scheduling.next_feeds([state], TWO_HOSTS)] == [feeds[0].host]
+    assert [feed.host for feed in feeding.next_feeds([state], TWO_HOSTS)] == [feeds[0].host]
 
 
 def test_long_runs_do_not_wait_in_a_queue() -> None:
     # Given runs that take a minute: another host might be idle before this one's slots are
     state = started(1000, seconds=60.0)
     # When the hosts are fed, then nothing waits beyond their slots
-    assert Counter(feed.host for feed in scheduling.next_feeds([state], TWO_HOSTS)) == TWO_HOSTS
+    assert Counter(feed.host for feed in feeding.next_feeds([state], TWO_HOSTS)) == TWO_HOSTS
 
 
 def test_a_campaign_s_own_limit_is_respected() -> None:
     # Given a campaign that wants three jobs at once, and six slots
     state = started(100, jobs=3)
     # When the hosts are fed, then it gets three, and one more for each that ends
-    feeds = scheduling.next_feeds([state], TWO_HOSTS)
+    feeds = feeding.next_feeds([state], TWO_HOSTS)
     assert len(feeds) == 3
     finish(state, feeds[0])
-    assert len(scheduling.next_feeds([state], TWO_HOSTS)) == 1
+    assert len(feeding.next_feeds([state], TWO_HOSTS)) == 1
 
 
 def test_campaigns_take_turns() -> None:
     # Given two campaigns, one of them there first and larger
     first, second = started(100, name="first"), started(10, name="second")
     # When four slots are fed, then each campaign gets half of them
-    feeds = scheduling.next_feeds([first, second], {"red": 4})
+    feeds = feeding.next_feeds([first, second], {"red": 4})
     assert Counter(feed.chunk.campaign for feed in feeds) == {"first": 2, "second": 2}
 
 
@@ -191,7 +193,7 @@ def test_without_a_host_nothing_is_handed_out(seconds: float | None) -> None:
     # Given a campaign and no host (yet, or any more), when it is time to feed, then the runs just wait
     state = started(10, seconds=seconds)
     waiting = list(state.waiting)
-    assert scheduling.next_feeds([state], {}) == []
+    assert feeding.next_feeds([state], {}) == []
     assert list(state.waiting) == waiting
 
 
@@ -199,7 +201,7 @@ def test_a_host_without_slots_gets_no_work() -> None:
     # Given a host that serves no slots beside one that does, and short runs
     state = started(100, seconds=1.0)
     # When the hosts are fed, then nothing goes where nobody would ever do it
-    feeds = scheduling.next_feeds([state], {"red": 2, "builder": 0})
+    feeds = feeding.next_feeds([state], {"red": 2, "builder": 0})
     assert {feed.host for feed in feeds} == {"red"}
 
 
@@ -210,7 +212,7 @@ def test_runs_share_a_process_once_the_first_outcome_has_shown_that_they_may() -
     # Given short runs with plain values, the first of which left files that are called after it
     state = started(1000, seconds=0.1, files=("results/Foo-n=0-#0.sca", "results/Foo-n=0-#0.vec"))
     # When the hosts are fed, then chunks share a process
-    assert all(feed.chunk.shared for feed in scheduling.next_feeds([state], ONE_HOST))
+    assert all(feed.chunk.shared for feed in feeding.next_feeds([state], ONE_HOST))
 
 
 @pytest.mark.parametrize("name", ["results/all.sca", "results/Foo-n=0-#0.sca.bak/x", "eventlog"])
@@ -218,13 +220,13 @@ def test_runs_whose_files_have_other_names_get_a_process_each(name: str) -> None
     # Given a run that left a file whose name does not say whose it is
     state = started(1000, seconds=0.1, files=("results/Foo-n=0-#0.sca", name))
     # When the hosts are fed, then no chunk shares a process
-    assert not any(feed.chunk.shared for feed in scheduling.next_feeds([state], ONE_HOST))
+    assert not any(feed.chunk.shared for feed in feeding.next_feeds([state], ONE_HOST))
 
 
 def test_a_single_run_shares_with_nobody() -> None:
     # Given runs that may share, and are long, when the hosts are fed, then single runs are not called shared
     state = started(10, seconds=10.0, files=("results/Foo-n=0-#0.sca",))
-    assert not any(feed.chunk.shared for feed in scheduling.next_feeds([state], ONE_HOST))
+    assert not any(feed.chunk.shared for feed in feeding.next_feeds([state], ONE_HOST))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_runs_that_cannot_be_told_apart_by_name_do_not_share(values: list[str], 
     runs = tuple(Run(number, {"n": value, "repetition": "0"}) for number, value in enumerate(values))
     outcome = outcome_of(Attempt(0, 1), files=("results/Foo-n=1-#0.sca",))
     # Then they may if every file of every run is certain to have a name of its own
-    assert scheduling.is_shareable(campaign(), runs, outcome) is may
+    assert campaign_state.is_shareable(campaign(), runs, outcome) is may
 
 
 # ---- what becomes of runs ----------------------------------------------------------------------------------------
@@ -247,7 +249,7 @@ def test_a_campaign_is_over_when_the_last_run_is() -> None:
     state = started(3)
     while not state.is_over:
         # When its chunks are done one after the other
-        for feed in scheduling.next_feeds([state], ONE_HOST):
+        for feed in feeding.next_feeds([state], ONE_HOST):
             finish(state, feed)
     # Then every run is over and nothing is left
     assert sorted(state.over) == [0, 1, 2]
@@ -260,9 +262,9 @@ def test_the_first_outcome_of_a_run_counts() -> None:
     # Given a run that is over
     state = started(2)
     first = outcome_of(Attempt(0, 1))
-    assert scheduling.take_outcome(state, first)
+    assert campaign_state.take_outcome(state, first)
     # When a zombie's outcome of the same run arrives, then it changes nothing
-    assert not scheduling.take_outcome(state, outcome_of(Attempt(0, 2), 99.0, kind="error"))
+    assert not campaign_state.take_outcome(state, outcome_of(Attempt(0, 2), 99.0, kind="error"))
     assert state.over[0] == first
     assert state.run_seconds == 1.0
 
@@ -270,11 +272,11 @@ def test_the_first_outcome_of_a_run_counts() -> None:
 def test_what_a_dead_slot_had_begun_comes_first_again() -> None:
     # Given two slots, each with a run
     state = started(10)
-    one, two = scheduling.next_feeds([state], ONE_HOST)
-    scheduling.take_chunk_started(state, one.chunk.id, "slot1")
-    scheduling.take_chunk_started(state, two.chunk.id, "slot2")
+    one, two = feeding.next_feeds([state], ONE_HOST)
+    campaign_state.take_chunk_started(state, one.chunk.id, "slot1")
+    campaign_state.take_chunk_started(state, two.chunk.id, "slot2")
     # When one of them dies
-    given_up = scheduling.take_slot_died(state, "red", "slot1")
+    given_up = campaign_state.take_slot_died(state, "red", "slot1")
     # Then its run alone is next, as its second attempt
     assert given_up == []
     assert list(state.in_flight) == [two.chunk.id]
@@ -285,32 +287,32 @@ def test_what_a_dead_slot_had_begun_comes_first_again() -> None:
 def test_a_slot_of_the_same_name_on_another_host_is_another_slot() -> None:
     # Given a chunk on red's slot1, when blue's slot1 dies, then nothing happens to it
     state = started(1)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
-    scheduling.take_slot_died(state, "blue", "slot1")
+    (feed,) = feeding.next_feeds([state], {"red": 1})
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
+    campaign_state.take_slot_died(state, "blue", "slot1")
     assert list(state.in_flight) == [feed.chunk.id]
 
 
 def test_a_run_is_given_up_when_its_worker_died_each_time() -> None:
     # Given a run whose slot dies whenever it does it
     state = started(1)
-    for number in range(1, scheduling.MOST_ATTEMPTS + 1):
-        (feed,) = scheduling.next_feeds([state], {"red": 1})
+    for number in range(1, campaign_state.MOST_LOSSES + 1):
+        (feed,) = feeding.next_feeds([state], {"red": 1})
         assert feed.chunk.attempts == (Attempt(0, number),)
-        scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
-        given_up = scheduling.take_slot_died(state, "red", "slot1")
+        campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
+        given_up = campaign_state.take_slot_died(state, "red", "slot1")
     # When that was the last attempt, then the run is given up and not begun again
-    assert given_up == [Attempt(0, scheduling.MOST_ATTEMPTS)]
-    assert scheduling.next_feeds([state], {"red": 1}) == []
+    assert given_up == [Attempt(0, campaign_state.MOST_LOSSES)]
+    assert feeding.next_feeds([state], {"red": 1}) == []
 
 
 def test_what_a_slot_could_not_do_is_tried_again() -> None:
     # Given a chunk of four runs of which a slot came to two, because of trouble of its own
     state = started(4, batch=4)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
+    (feed,) = feeding.next_feeds([state], {"red": 1})
     unfinished = feed.chunk.attempts[2:]
     # When the chunk ends
-    scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red", unfinished, "disk full"))
+    campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red", unfinished, "disk full"))
     # Then the two wait again, in their order, and the outcomes of the others are expected
     assert list(state.waiting) == [Attempt(2, 2), Attempt(3, 2)]
     assert sorted(state.expected) == [0, 1]
@@ -324,10 +326,10 @@ def in_flight_or_waiting(state: CampaignState) -> list[Attempt]:
 def test_a_run_whose_files_did_not_arrive_is_begun_again() -> None:
     # Given two runs of a chunk that has ended
     state = started(2, batch=2)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
-    scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
+    (feed,) = feeding.next_feeds([state], {"red": 1})
+    campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
     # When the files of one did not arrive complete
-    assert scheduling.take_delivery_failed(state, Attempt(1, 1)) == []
+    assert campaign_state.take_delivery_failed(state, Attempt(1, 1)) == []
     # Then it waits as the next attempt, and the other is still expected
     assert list(state.waiting) == [Attempt(1, 2)]
     assert sorted(state.expected) == [0]
@@ -336,23 +338,23 @@ def test_a_run_whose_files_did_not_arrive_is_begun_again() -> None:
 def test_a_run_whose_files_never_arrive_is_given_up() -> None:
     # Given a run at its last attempt, when its files do not arrive complete, then it is given up
     state = started(1)
-    for number in range(1, scheduling.MOST_ATTEMPTS + 1):
-        (feed,) = scheduling.next_feeds([state], {"red": 1})
-        scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
-        given_up = scheduling.take_delivery_failed(state, Attempt(0, number))
-    assert given_up == [Attempt(0, scheduling.MOST_ATTEMPTS)]
+    for number in range(1, campaign_state.MOST_LOSSES + 1):
+        (feed,) = feeding.next_feeds([state], {"red": 1})
+        campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
+        given_up = campaign_state.take_delivery_failed(state, Attempt(0, number))
+    assert given_up == [Attempt(0, campaign_state.MOST_LOSSES)]
     assert not state.waiting
 
 
 def test_a_delivery_may_fail_while_its_chunk_goes_on() -> None:
     # Given a chunk of two runs, of which a slot has delivered the first and does the second
     state = started(2, batch=2)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
+    (feed,) = feeding.next_feeds([state], {"red": 1})
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
     # When the first one's files do not arrive complete, and then the chunk ends
-    scheduling.take_delivery_failed(state, Attempt(0, 1))
+    campaign_state.take_delivery_failed(state, Attempt(0, 1))
     assert len({attempt.run for attempt in in_flight_or_waiting(state)}) == len(in_flight_or_waiting(state))
-    scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
+    campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
     # Then it waits once, and is not expected any more
     assert list(state.waiting) == [Attempt(0, 2)]
     assert sorted(state.expected) == [1]
@@ -362,15 +364,15 @@ def test_a_delivery_may_fail_while_its_chunk_goes_on() -> None:
 def test_a_failed_delivery_counts_once(slot_died_too: bool) -> None:
     # Given a run that is begun again already, because its slot died, or because its delivery failed
     state = started(1)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
+    (feed,) = feeding.next_feeds([state], {"red": 1})
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
     if slot_died_too:
-        scheduling.take_slot_died(state, "red", "slot1")
+        campaign_state.take_slot_died(state, "red", "slot1")
     else:
-        scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
-        scheduling.take_delivery_failed(state, Attempt(0, 1))
+        campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
+        campaign_state.take_delivery_failed(state, Attempt(0, 1))
     # When its first attempt's delivery is said to have failed (again)
-    scheduling.take_delivery_failed(state, Attempt(0, 1))
+    campaign_state.take_delivery_failed(state, Attempt(0, 1))
     # Then it waits once
     assert list(state.waiting) == [Attempt(0, 2)]
 
@@ -381,47 +383,47 @@ def test_a_run_that_kills_its_worker_does_not_take_others_with_it() -> None:
     lost: list[Attempt] = []
     begun: Counter[int] = Counter()
     while not state.is_over and len(lost) < 10:
-        for feed in scheduling.next_feeds([state], {"red": 1}):
-            scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
+        for feed in feeding.next_feeds([state], {"red": 1}):
+            campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
             deadly = [attempt.run for attempt in feed.chunk.attempts].index(3) if 3 in runs_in([feed]) else None
             begun.update(attempt.run for attempt in feed.chunk.attempts[: None if deadly is None else deadly + 1])
             for attempt in feed.chunk.attempts[:deadly]:
-                scheduling.take_outcome(state, outcome_of(attempt))
+                campaign_state.take_outcome(state, outcome_of(attempt))
             if deadly is None:
-                scheduling.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
+                campaign_state.take_chunk_ended(state, ChunkEnded("c", feed.chunk.id, "red"))
             else:
-                given_up = scheduling.take_slot_died(state, "red", "slot1")
+                given_up = campaign_state.take_slot_died(state, "red", "slot1")
                 # When runs are given up
                 for attempt in given_up:
                     lost.append(attempt)
-                    scheduling.take_outcome(state, outcome_of(attempt, kind="lost"))
+                    campaign_state.take_outcome(state, outcome_of(attempt, kind="lost"))
     # Then it is the one that was begun as often as it may be, and the others are done
-    assert begun[3] == scheduling.MOST_ATTEMPTS
+    assert begun[3] == campaign_state.MOST_LOSSES
     assert [attempt.run for attempt in lost] == [3]
 
 
 def test_an_outcome_that_comes_after_its_slot_died_is_enough() -> None:
     # Given a slot that delivered its run and died before it could say that it is through
     state = started(1)
-    (feed,) = scheduling.next_feeds([state], {"red": 1})
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
-    scheduling.take_slot_died(state, "red", "slot1")
+    (feed,) = feeding.next_feeds([state], {"red": 1})
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
+    campaign_state.take_slot_died(state, "red", "slot1")
     # When the result store has committed the delivery
-    scheduling.take_outcome(state, outcome_of(Attempt(0, 1)))
+    campaign_state.take_outcome(state, outcome_of(Attempt(0, 1)))
     # Then the run is over and not done again
     assert state.is_over
-    assert scheduling.next_feeds([state], {"red": 1}) == []
+    assert feeding.next_feeds([state], {"red": 1}) == []
 
 
 def test_the_list_of_runs_counts_once() -> None:
     # Given a campaign whose runs are under way
     state = started(2)
-    feeds = scheduling.next_feeds([state], ONE_HOST)
+    feeds = feeding.next_feeds([state], ONE_HOST)
     assert runs_in(feeds) == [0, 1]
     # When its list of runs arrives a second time (an event is repeated when a connection breaks)
-    scheduling.take_prepared(state, prepared(2))
+    campaign_state.take_prepared(state, prepared(2))
     # Then no run is begun a second time
-    assert scheduling.next_feeds([state], {"red": 8}) == []
+    assert feeding.next_feeds([state], {"red": 8}) == []
 
 
 def test_runs_that_are_over_are_not_begun() -> None:
@@ -429,7 +431,7 @@ def test_runs_that_are_over_are_not_begun() -> None:
     state = CampaignState(campaign())
     state.over[1] = outcome_of(Attempt(1, 1))
     # When its runs become known, then only the others wait
-    scheduling.take_prepared(state, prepared(3))
+    campaign_state.take_prepared(state, prepared(3))
     assert [attempt.run for attempt in state.waiting] == [0, 2]
 
 
@@ -438,46 +440,46 @@ def test_a_dry_run_is_over_when_the_runs_are_known() -> None:
     state = CampaignState(campaign(dry_run=True))
     assert not state.is_over
     # When they are known, then it is over and no run is begun
-    scheduling.take_prepared(state, prepared(3))
+    campaign_state.take_prepared(state, prepared(3))
     assert state.is_over
-    assert scheduling.next_feeds([state], ONE_HOST) == []
+    assert feeding.next_feeds([state], ONE_HOST) == []
 
 
 def test_a_cancelled_campaign_begins_nothing_more_and_waits_for_what_is_begun() -> None:
     # Given a campaign with one chunk begun and two in the queue
     state = started(10, seconds=1.0)
-    first, *_ = scheduling.next_feeds([state], ONE_HOST)
-    scheduling.take_chunk_started(state, first.chunk.id, "slot1")
+    first, *_ = feeding.next_feeds([state], ONE_HOST)
+    campaign_state.take_chunk_started(state, first.chunk.id, "slot1")
     # When it is cancelled
-    scheduling.take_cancel(state)
+    campaign_state.take_cancel(state)
     # Then nothing is handed out, and it is over when the begun chunk has ended and its outcome is there
-    assert scheduling.next_feeds([state], ONE_HOST) == []
+    assert feeding.next_feeds([state], ONE_HOST) == []
     assert not state.is_over
-    scheduling.take_chunk_ended(state, ChunkEnded("c", first.chunk.id, "red"))
+    campaign_state.take_chunk_ended(state, ChunkEnded("c", first.chunk.id, "red"))
     assert not state.is_over
     for attempt in first.chunk.attempts:
-        scheduling.take_outcome(state, outcome_of(attempt, kind="cancelled"))
+        campaign_state.take_outcome(state, outcome_of(attempt, kind="cancelled"))
     assert state.is_over
 
 
 def test_a_campaign_that_is_cancelled_while_it_is_built_is_over() -> None:
     # Given a campaign that is being built, when it is cancelled, then it is over, also if the build ends later
     state = CampaignState(campaign())
-    scheduling.take_cancel(state)
+    campaign_state.take_cancel(state)
     assert state.is_over
-    scheduling.take_prepared(state, prepared(3))
+    campaign_state.take_prepared(state, prepared(3))
     assert state.is_over
-    assert scheduling.next_feeds([state], ONE_HOST) == []
+    assert feeding.next_feeds([state], ONE_HOST) == []
 
 
 def test_what_a_slot_had_of_a_cancelled_campaign_is_not_begun_again() -> None:
     # Given a cancelled campaign with a begun chunk
     state = started(2)
-    feed, _ = scheduling.next_feeds([state], ONE_HOST)
-    scheduling.take_chunk_started(state, feed.chunk.id, "slot1")
-    scheduling.take_cancel(state)
+    feed, _ = feeding.next_feeds([state], ONE_HOST)
+    campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
+    campaign_state.take_cancel(state)
     # When its slot dies, then nothing is given up or begun again, and the campaign is over
-    assert scheduling.take_slot_died(state, "red", "slot1") == []
+    assert campaign_state.take_slot_died(state, "red", "slot1") == []
     assert state.is_over
 
 
@@ -506,7 +508,7 @@ class Checked(RuleBasedStateMachine):
         waiting = {state.campaign.id: deque(state.waiting) for state in active}
         over = {state.campaign.id: set(state.over) for state in active}
         seconds = {state.campaign.id: state.run_seconds for state in active}
-        feeds = scheduling.next_feeds(active, dict(self.hosts))
+        feeds = feeding.next_feeds(active, dict(self.hosts))
         for feed in feeds:
             name = feed.chunk.campaign
             self.begun.update((name, attempt) for attempt in feed.chunk.attempts)
@@ -529,32 +531,32 @@ class Checked(RuleBasedStateMachine):
         elif seconds is None:
             assert size == 1
         else:
-            assert size <= max(1, round(scheduling.CHUNK_SECONDS / seconds))
+            assert size <= max(1, round(feeding.CHUNK_SECONDS / seconds))
             assert size <= max(1, math.ceil(waiting / (2 * sum(self.hosts.values()))))
 
     def check_loads(self, active: list[CampaignState], feeds: list[Feed]) -> None:
         for host in {feed.host for feed in feeds}:
             load = sum(chunk.host == host for state in active for chunk in state.in_flight.values())
-            assert load <= self.hosts[host] + scheduling.AHEAD
+            assert load <= self.hosts[host] + feeding.AHEAD
 
     def take_outcome(self, state: CampaignState, outcome: Outcome) -> None:
         known = outcome.run in state.over
-        if scheduling.take_outcome(state, outcome):
+        if campaign_state.take_outcome(state, outcome):
             assert not known
             self.ended[state.campaign.id, outcome.run] += 1
 
     def give_up(self, state: CampaignState, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
-            assert attempt.number == scheduling.MOST_ATTEMPTS
+            assert attempt.number == campaign_state.MOST_LOSSES
             self.take_outcome(state, outcome_of(attempt, of=state.campaign.id, kind="lost"))
 
     def slot_died(self, host: str, slot: str) -> None:
         for state in self.states:
-            self.give_up(state, scheduling.take_slot_died(state, host, slot))
+            self.give_up(state, campaign_state.take_slot_died(state, host, slot))
 
     def delivery_failed(self, state: CampaignState, attempt: Attempt) -> None:
         if state.campaign.id not in self.over:  # the foreman has forgotten it
-            self.give_up(state, scheduling.take_delivery_failed(state, attempt))
+            self.give_up(state, campaign_state.take_delivery_failed(state, attempt))
 
     # ---- rules that both worlds have ----
 
@@ -572,14 +574,14 @@ class Checked(RuleBasedStateMachine):
     def campaign_is_submitted(self, runs: int, jobs: int | None, batch: int | None) -> None:
         state = CampaignState(campaign(f"c{len(self.states)}", jobs=jobs, batch=batch))
         self.states.append(state)
-        scheduling.take_prepared(state, prepared(runs))
+        campaign_state.take_prepared(state, prepared(runs))
 
     @precondition(lambda self: len(self.over) < len(self.states))
     @rule(data=st.data())
     def campaign_is_cancelled(self, data: st.DataObject) -> None:
         active = [state for state in self.states if state.campaign.id not in self.over]
         state = data.draw(st.sampled_from(active), label="campaign")
-        scheduling.take_cancel(state)
+        campaign_state.take_cancel(state)
 
     # ---- what always holds ----
 
@@ -606,7 +608,7 @@ class Checked(RuleBasedStateMachine):
         assert all(len(state.in_flight) <= (state.campaign.jobs or 999) for state in self.states)
 
     def no_run_is_begun_too_often(self) -> None:
-        assert all(attempt.number <= scheduling.MOST_ATTEMPTS for _, attempt in self.begun)
+        assert all(attempt.number <= campaign_state.MOST_LOSSES for _, attempt in self.begun)
         assert set(self.begun.values()) <= {1}, "the same attempt is begun twice"
 
     def what_is_over_stays_over(self) -> None:
@@ -648,7 +650,7 @@ class LabThatWorks(Checked):
         state = self.state(chunk)
         if not state.cancelled:  # else the job was taken out of the queue
             self.working[place] = (chunk, 0)
-            scheduling.take_chunk_started(state, chunk.id, place[1])
+            campaign_state.take_chunk_started(state, chunk.id, place[1])
 
     @precondition(lambda self: self.working)
     @rule(data=st.data(), seconds=SECONDS)
@@ -666,7 +668,7 @@ class LabThatWorks(Checked):
     def end(self, place: tuple[str, str], unfinished: tuple[Attempt, ...]) -> None:
         chunk, _ = self.working.pop(place)
         ended = ChunkEnded(chunk.campaign, chunk.id, place[0], unfinished)
-        self.give_up(self.state(chunk), scheduling.take_chunk_ended(self.state(chunk), ended))
+        self.give_up(self.state(chunk), campaign_state.take_chunk_ended(self.state(chunk), ended))
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
@@ -736,7 +738,7 @@ class LabGoneMad(Checked):
     @rule(data=st.data(), slot=st.sampled_from(SLOTS))
     def chunk_started(self, data: st.DataObject, slot: str) -> None:
         state, feed = self.chunk(data)
-        scheduling.take_chunk_started(state, feed.chunk.id, slot)
+        campaign_state.take_chunk_started(state, feed.chunk.id, slot)
 
     @precondition(lambda self: self.fed)
     @rule(data=st.data())
@@ -744,7 +746,7 @@ class LabGoneMad(Checked):
         state, feed = self.chunk(data)
         through = data.draw(st.integers(0, len(feed.chunk.attempts)), label="through")
         ended = ChunkEnded(state.campaign.id, feed.chunk.id, feed.host, feed.chunk.attempts[through:])
-        self.give_up(state, scheduling.take_chunk_ended(state, ended))
+        self.give_up(state, campaign_state.take_chunk_ended(state, ended))
 
     @precondition(lambda self: self.fed)
     @rule(data=st.data(), seconds=SECONDS, kind=st.sampled_from(["done", "error", "crash", "cancelled"]))
@@ -768,7 +770,7 @@ class LabGoneMad(Checked):
     def runs_are_listed_again(self, data: st.DataObject) -> None:
         state = data.draw(st.sampled_from(self.states), label="campaign")
         assert state.prepared is not None
-        scheduling.take_prepared(state, state.prepared)
+        campaign_state.take_prepared(state, state.prepared)
 
 
 THOROUGH = settings(

@@ -1,0 +1,87 @@
+"""Leases: what the machines report that they have, held against what the foreman believes that they have.
+
+A report renews what it tells of.  What the foreman does not know of is adopted, unless somebody else has it by now.
+What no report has told of for too long is lost.  Times are seconds of the foreman's clock, which stands still while it
+cannot hear; ``now_is`` are seconds since the epoch, for people.
+"""
+
+from runner.messages import Held, HostReport
+from runner.model import Attempt, Past
+from runner.paths import parsed_parcel
+from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk
+
+#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.
+LEASE = 8.0
+
+
+def take_report(state: CampaignState, report: HostReport, now: float) -> None:
+    """Renew and adopt what a machine has of a campaign."""
+    for held in report.holds:
+        if held.campaign != state.campaign.id:
+            continue
+        if held.chunk:
+            _take_held(state, report.host, held, now)
+        else:
+            state.build_renewed = now
+    for name in report.spool:
+        parcel = parsed_parcel(name)
+        if parcel and parcel[0] == state.campaign.id:
+            _take_spooled(state, report.host, Attempt(*parcel[1:]), now)
+
+
+def _take_held(state: CampaignState, host: str, held: Held, now: float) -> None:
+    chunk = state.in_flight.get(held.chunk)
+    if chunk is None:
+        chunk = state.in_flight[held.chunk] = InFlight(host, held.attempts)
+    chunk.slot, chunk.renewed = held.slot, now
+    chunk.current = held.attempts[0] if held.attempts else None
+    for attempt in held.attempts:
+        _adopt(state, attempt)
+
+
+def _take_spooled(state: CampaignState, host: str, attempt: Attempt, now: float) -> None:
+    _adopt(state, attempt)
+    if state.is_wanted(attempt) and not any(attempt in chunk.attempts for chunk in state.in_flight.values()):
+        state.expected[attempt.run] = Expected(attempt, host, now)
+
+
+def _adopt(state: CampaignState, attempt: Attempt) -> None:
+    """Take an attempt that somebody works on for its run's latest, if the run would only wait otherwise."""
+    waits = next((other for other in state.waiting if other.run == attempt.run), None)
+    if waits is not None:
+        state.waiting.remove(waits)
+        state.latest[attempt.run] = attempt.number
+
+
+def expire(state: CampaignState, now: float, now_is: float) -> list[Past]:
+    """Give up what was begun and of which no report has told for too long; return the attempts that are lost."""
+    lost: list[Past] = []
+    for key, chunk in list(state.in_flight.items()):
+        if chunk.slot and now - chunk.renewed > LEASE:
+            lost += lose_chunk(state, key, UNHEARD, now_is)
+    for run, expected in list(state.expected.items()):
+        if now - expected.renewed > LEASE:
+            del state.expected[run]
+            wanted = [expected.attempt] if state.is_wanted(expected.attempt) else []
+            lost += lose(state, wanted, expected.host, "", UNHEARD, now_is)
+    return lost
+
+
+def unbegun(state: CampaignState, now: float) -> dict[str, set[str]]:
+    """Return the chunks, by host, that should have been begun or be in the host's queue."""
+    late: dict[str, set[str]] = {}
+    for key, chunk in state.in_flight.items():
+        if not chunk.slot and now - chunk.renewed > LEASE:
+            late.setdefault(chunk.host, set()).add(key)
+    return late
+
+
+def note_queued(state: CampaignState, chunks: set[str], now: float) -> None:
+    """Chunks were seen in their queue."""
+    for key in chunks & state.in_flight.keys():
+        state.in_flight[key].renewed = now
+
+
+def is_build_lost(state: CampaignState, now: float) -> bool:
+    """Say whether nothing has been heard of a campaign's build job for too long."""
+    return state.prepared is None and not state.cancelled and now - state.build_renewed > LEASE
