@@ -155,7 +155,7 @@ class Foreman:
             case HostReport():
                 self._take_report(event)
             case SlotDied(_, "builder"):
-                self._build_again()
+                self._build_again(self._states())
             case SlotDied(host, slot):
                 self._lose(lambda state, now_is: campaign_state.take_slot_died(state, host, slot, now_is))
             case RunCommitted(outcome):
@@ -179,8 +179,7 @@ class Foreman:
         if any(now - one.renewed > leases.LEASE for state in self._states() for one in state.expected.values()):
             self._intake.look_again()
         self._lose(lambda state, now_is: leases.expire(state, now, now_is))
-        if any(leases.is_build_lost(state, now) for state in self._states()):
-            self._build_again()
+        self._build_again([state for state in self._states() if leases.is_build_lost(state, now)])
         for state in self._states():
             self._books.end_if_over(state)
 
@@ -214,7 +213,7 @@ class Foreman:
             except ValueError:
                 log.warning("%s has an odd key: its slots cannot send logs", host)
         self._lose(lambda state, now_is: campaign_state.take_host_up(state, host, now_is))
-        self._build_again()
+        self._build_again(self._states())
 
     def _take_report(self, report: HostReport) -> None:
         took_nothing = self._hosts.takes_nothing(report.host)
@@ -232,9 +231,9 @@ class Foreman:
         for state in self._states():
             campaign_state.take_back(state, host, chunks)
 
-    def _build_again(self) -> None:
+    def _build_again(self, states: list[CampaignState]) -> None:
         """Queue the builds that a dead builder may have had; one that is done twice finds the product there."""
-        for state in self._states():
+        for state in states:
             campaign = state.campaign.id
             if state.prepared is None and not state.cancelled:
                 state.build_renewed = self._hosts.now
