@@ -247,7 +247,7 @@ def upgrade(
     ask_sudo: bool = False,
     json: bool = False,
 ) -> ExitCode:
-    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman when no campaign runs."""
+    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman at once."""
     from runner import administration
     from runner.provision import Order
 

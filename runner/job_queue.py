@@ -169,10 +169,6 @@ class JobQueue:
         """Tell the workers the head's public CURVE key."""
         self._redis.set(LAB_KEY, key)
 
-    def has_campaigns(self) -> bool:
-        """Say whether any campaign is under way."""
-        return next(iter(self._redis.scan_iter("labfleet:campaign:*")), None) is not None
-
     def keep_campaign(self, campaign: Campaign) -> None:
         """Make a campaign's description available to workers."""
         self._redis.set(f"labfleet:campaign:{campaign.id}", encode(campaign))

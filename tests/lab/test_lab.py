@@ -106,7 +106,7 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
     told = campaigns.cancelled(client, folder, campaign, running)
     assert {run["kind"] for run in told["runs"]} <= {"done", "cancelled", "not run"}
     assert {run["attempt"] for run in told["runs"] if "attempt" in run} == {1}
-    # … and as no campaign is under way any more, the foreman takes it, too
+    # … and the foreman has taken it, too
     table: dict[str, Any] = {}
 
     def is_one_revision() -> bool:
