@@ -83,8 +83,8 @@ class CampaignState:
     cancelled: bool = False
     #: Why, where nobody asked for it.
     reason: str = ""
-    #: Losses up to this time do not count: the campaign was resumed then.  Seconds since the epoch.
-    forgiven: float = 0.0
+    #: Losses, by run and number, that do not count: the campaign was resumed since.
+    forgiven: frozenset[tuple[int, int]] = frozenset()
     chunks: int = 0
 
     @property
@@ -130,10 +130,12 @@ def restored(
 ) -> CampaignState:
     """Return a campaign as the result store knows it; ``cancelled``: the reason, None if it is not.
 
-    What the machines have of it, their reports tell.  Chunks get other names than before it was resumed.
+    ``forgiven``: when it was resumed last, in seconds since the epoch; losses before that do not count.  What the
+    machines have of it, their reports tell.  Chunks get other names than before it was resumed.
     """
     series = f"{series}{round(forgiven * 1000):x}-" if forgiven else series
-    state = CampaignState(campaign, series, past=list(past), forgiven=forgiven)
+    state = CampaignState(campaign, series, past=list(past))
+    state.forgiven = frozenset((past.run, past.number) for past in state.past if forgiven and past.ended <= forgiven)
     state.cancelled, state.reason = cancelled is not None, cancelled or ""
     for outcome in over.values():
         _measure(state, outcome)
@@ -186,7 +188,7 @@ def take_run_progressed(state: CampaignState, event: RunProgressed) -> None:
         state.progress[event.run] = event
 
 
-def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0) -> list[Past]:
+def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0, now_is: float = 0.0) -> list[Past]:
     """A slot is through with a chunk; return the attempts of which it came to nothing."""
     if ended.mixed_up:
         state.shareable = False
@@ -201,7 +203,7 @@ def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0) 
     if not ended.error:  # it was cancelled, or its runs had to be done singly: nothing was lost
         again(state, unfinished)
         return []
-    return lose(state, unfinished, chunk.host, chunk.slot, ended.error)
+    return lose(state, unfinished, chunk.host, chunk.slot, ended.error, now_is)
 
 
 def take_slot_died(state: CampaignState, host: str, slot: str, now_is: float = 0.0) -> list[Past]:
@@ -222,7 +224,7 @@ def take_host_up(state: CampaignState, host: str, now_is: float = 0.0) -> list[P
 
 def take_back(state: CampaignState, host: str, chunks: set[str]) -> None:
     """Chunks were taken out of a host's queue before any slot began them: other hosts may have their runs."""
-    for key in chunks & state.in_flight.keys():
+    for key in [key for key in reversed(state.in_flight) if key in chunks]:
         if state.in_flight[key].host == host:
             attempts = [attempt for attempt in state.in_flight.pop(key).attempts if state.is_wanted(attempt)]
             state.waiting.extendleft(reversed(attempts))
@@ -230,7 +232,7 @@ def take_back(state: CampaignState, host: str, chunks: set[str]) -> None:
 
 def take_vanished(state: CampaignState, host: str, chunks: set[str]) -> None:
     """Chunks are not in a host's queue, and no slot has told of them: a slot may have taken one of them right now."""
-    for key in chunks & state.in_flight.keys():
+    for key in [key for key in reversed(state.in_flight) if key in chunks]:
         if state.in_flight[key].host == host and not state.in_flight[key].slot:
             again(state, [attempt for attempt in state.in_flight.pop(key).attempts if state.is_wanted(attempt)])
 
@@ -296,10 +298,8 @@ def again(state: CampaignState, attempts: Iterable[Attempt]) -> None:
     for attempt in attempts:
         note_number(state, attempt)
         retried.append(Attempt(attempt.run, state.highest[attempt.run] + 1))
-    for attempt in retried:
         _forget_way(state, attempt.run)
-        note_number(state, attempt)
-        state.latest[attempt.run] = attempt.number
+        state.latest[attempt.run] = state.highest[attempt.run] = retried[-1].number
     if not state.cancelled:
         state.waiting.extendleft(reversed(retried))
 
@@ -316,7 +316,7 @@ def given_up(state: CampaignState) -> list[Past]:
     """
     losses: dict[int, list[Past]] = {}
     for past in state.past:
-        if past.kind == "lost" and past.ended > state.forgiven:
+        if past.kind == "lost" and (past.run, past.number) not in state.forgiven:
             losses.setdefault(past.run, []).append(past)
     waiting = {attempt.run for attempt in state.waiting}
     new = {run: lost[-1] for run, lost in losses.items() if run in waiting and _is_hopeless(lost)}
@@ -327,7 +327,7 @@ def given_up(state: CampaignState) -> list[Past]:
 
 
 def _is_hopeless(lost: list[Past]) -> bool:
-    own = sum(not past.error.startswith(UNHEARD) for past in lost)
+    own = sum(past.error in (DIED, NOT_ARRIVED) for past in lost)
     return own >= MOST_LOSSES or len(lost) >= MOST_LOSSES_OF_ALL_KINDS
 
 
