@@ -93,7 +93,7 @@ class Hosts:
     def serving(self) -> dict[str, int]:
         """Return the machines that take runs, and how many each may have at once."""
         return {
-            name: 1 if self._ward.is_on_trial(name) else host.slots
+            name: 1 if self._ward.trial(name) else host.slots
             for name, host in self._hosts.items()
             if self._state(name)[0] == "ready"
         }
@@ -119,6 +119,6 @@ class Hosts:
             return "draining", f"{self._drained[name]} has drained it; labfleet undrain {name} gives it runs again"
         if self.takes_nothing(name):
             return "draining", "it finishes what runs and takes nothing more"
-        if host.report and (complaint := self._ward.complaint(host.report, self.now)):
+        if complaint := self._ward.complaint(host.report or HostReport(name, host.slots), self.now):
             return "unwell", complaint
-        return "ready", ""
+        return "ready", self._ward.trial(name)

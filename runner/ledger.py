@@ -52,6 +52,7 @@ def accept(store: CampaignPaths, campaign: Campaign) -> bool:
     Its environment may hold private things, so only its owner may read it.
     """
     store.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    results.to_disk(store.root.parent)
     known = _read(store.campaign, Campaign)
     if known is None:
         if store.campaign.exists():
@@ -70,10 +71,14 @@ def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
 
 def note_lost(store: CampaignPaths, past: list[Past]) -> None:
     """Write down attempts that were lost."""
+    is_new = not store.lost.exists()
     with store.lost.open("ab") as file:
-        file.write(b"".join(encode(one) + b"\n" for one in past))
+        # The line before may be half a line, if the power failed: so each begins with its own end of line.
+        file.write(b"".join(b"\n" + encode(one) for one in past) + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    if is_new:
+        results.to_disk(store.root)
 
 
 def note_cancelled(store: CampaignPaths, reason: str) -> None:
@@ -107,8 +112,11 @@ def reopen(store: CampaignPaths) -> None:
     results.write_durably({store.resumed: str(time.time()).encode()})
     for record in undone:
         store.record(record.run).unlink()
-    for mark in (store.cancelled, store.collected, store.end):
+    for mark in (store.cancelled, store.collected):
         mark.unlink(missing_ok=True)
+    results.to_disk(*(folder for folder in (store.records, store.root) if folder.is_dir()))
+    store.end.unlink(missing_ok=True)
+    results.to_disk(store.root)
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
@@ -166,16 +174,18 @@ def _past(store: CampaignPaths, over: dict[int, Outcome]) -> list[Past]:
     """Return the attempts that did not make their run over, in the order in which they ended."""
     found = {(past.run, past.number): past for past in _lost(store)}
     for folder in store.failed.iterdir() if store.failed.is_dir() else ():
-        failed = _read(AttemptPaths(folder).outcome, Outcome)
-        if failed and not (failed.run in over and over[failed.run].attempt == failed.attempt):
+        if failed := _read(AttemptPaths(folder).outcome, Outcome):
             found[failed.run, failed.attempt] = results.past_of(failed)
-    return sorted(found.values(), key=lambda past: past.ended)
+    last = {
+        (outcome.run, outcome.attempt) for outcome in over.values()
+    }  # e.g. of a machine that was given up too early
+    return sorted((past for key, past in found.items() if key not in last), key=lambda past: past.ended)
 
 
 def _lost(store: CampaignPaths) -> Iterator[Past]:
     if not store.lost.exists():
         return
-    for line in store.lost.read_bytes().splitlines():
+    for line in filter(None, store.lost.read_bytes().split(b"\n")):
         try:
             yield decode(line, Past)
         except ValueError:  # the power failed in the middle of a line

@@ -66,17 +66,21 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> None:
     all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.  A run that
     failed by itself, and may be begun again, gets none either: its files are kept with those of failed runs.
     """
-    complete: list[Outcome] = []
+    complete: dict[str, Outcome] = {}
+    final: dict[tuple[str, int], Outcome] = {}
     for outcome in delivered:
-        is_first = all((other.campaign, other.run) != (outcome.campaign, outcome.run) for other in complete)
-        if is_first and _is_acceptable(store.campaign(outcome.campaign), outcome):
-            complete.append(outcome)
-    for outcome in complete:
+        campaign, run = store.campaign(outcome.campaign), (outcome.campaign, outcome.run)
+        if run in final or outcome.parcel in complete or not _is_acceptable(campaign, outcome):
+            continue
+        earlier = [other.attempt for other in complete.values() if (other.campaign, other.run) == run]
+        if not _may_be_retried(campaign, outcome, earlier):
+            final[run] = outcome
+        complete[outcome.parcel] = outcome
+    for outcome in complete.values():
         incoming = _delivery(store.campaign(outcome.campaign), outcome)
-        _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
-    final = [outcome for outcome in complete if not _may_be_retried(store.campaign(outcome.campaign), outcome)]
+        to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
     places = set()
-    for outcome in complete:
+    for outcome in complete.values():
         campaign = store.campaign(outcome.campaign)
         place = campaign.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         place.parent.mkdir(exist_ok=True)
@@ -85,10 +89,12 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> None:
             shutil.rmtree(place, ignore_errors=True)  # of a commit that was cut short before its record
             os.rename(incoming.root, place)
         places.add(place.parent)
-    _to_disk(*places)
-    write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in final})
+    to_disk(*places)
+    records = {store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in final.values()}
+    write_durably(records, replace=False)
     for outcome in delivered:  # what is still there was not accepted
-        shutil.rmtree(store.campaign(outcome.campaign).parcel(outcome.parcel), ignore_errors=True)
+        if _is_own_parcel(outcome):
+            shutil.rmtree(store.campaign(outcome.campaign).parcel(outcome.parcel), ignore_errors=True)
 
 
 def fate(store: LabPaths, outcome: Outcome) -> Outcome | Past | None:
@@ -111,7 +117,11 @@ def arrived(store: LabPaths) -> list[Outcome]:
             continue
         try:
             outcome: Outcome = decode(AttemptPaths(folder).outcome.read_bytes(), Outcome)
-            if outcome.parcel == folder.name and not _missing(AttemptPaths(folder), outcome):
+            if (
+                outcome.parcel == folder.name
+                and _is_own_parcel(outcome)
+                and not _missing(AttemptPaths(folder), outcome)
+            ):
                 found.append(outcome)
         except (OSError, ValueError):
             continue  # it is still on its way, or was taken just now
@@ -120,10 +130,7 @@ def arrived(store: LabPaths) -> list[Outcome]:
 
 def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
     """Record that a run is over without having left anything; False if it is over already."""
-    if store.record(outcome.run).exists():
-        return False
-    write_durably({store.record(outcome.run): encode(outcome)})
-    return True
+    return write_durably({store.record(outcome.run): encode(outcome)}, replace=False, half="lost") != []
 
 
 def past_of(outcome: Outcome) -> Past:
@@ -140,13 +147,24 @@ def past_of(outcome: Outcome) -> Past:
     )
 
 
-def _may_be_retried(store: CampaignPaths, outcome: Outcome) -> bool:
-    """Say whether a run that failed by itself is to be begun again; what failed before is on the disk."""
-    if outcome.kind not in OWN_FAILURES:
+def _may_be_retried(store: CampaignPaths, outcome: Outcome, others: Iterable[int]) -> bool:
+    """Say whether a run that failed by itself is to be begun again.
+
+    What failed before is on the disk; ``others``: its attempts that came together with this one.
+    """
+    if outcome.kind not in OWN_FAILURES or store.cancelled.exists():
         return False
-    retries = decode(store.campaign.read_bytes(), Campaign).limits.retries
-    earlier = {path.name for path in store.failed.glob(f"{outcome.run}.*")} - {f"{outcome.run}.{outcome.attempt}"}
-    return len(earlier) < retries and not store.cancelled.exists()
+    try:
+        campaign: Campaign = decode(store.campaign.read_bytes(), Campaign)
+    except ValueError:  # of another version of labfleet
+        return False
+    failed = {path.name for path in store.failed.glob(f"{outcome.run}.*")} | {f"{outcome.run}.{n}" for n in others}
+    return len(failed - {f"{outcome.run}.{outcome.attempt}"}) < campaign.limits.retries
+
+
+def _is_own_parcel(outcome: Outcome) -> bool:
+    """Say whether the folder that is to hold an attempt's files is called after it: all others are somebody else's."""
+    return parsed_parcel(outcome.parcel) == (outcome.campaign, outcome.run, outcome.attempt)
 
 
 def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
@@ -158,8 +176,8 @@ def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
 
 def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
     """Say whether a delivery is complete, the first of its run, and of a campaign that is under way."""
-    if not store.root.is_dir():
-        return False  # it was removed, or never was
+    if not store.root.is_dir() or not _is_own_parcel(outcome):
+        return False  # the campaign was removed, or never was
     missing = _missing(_delivery(store, outcome), outcome)
     if missing:
         log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, missing)
@@ -171,6 +189,11 @@ def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
 
 def _missing(delivery: AttemptPaths, outcome: Outcome) -> Path | None:
     """Return a file that is not there as the outcome says; None if all are."""
+    try:
+        if decode(delivery.outcome.read_bytes(), Outcome) != outcome:
+            return delivery.outcome  # that of another execution
+    except (OSError, ValueError):
+        return delivery.outcome
     sizes = {delivery.log: outcome.log_size} | {delivery.file(file.path): file.size for file in outcome.files}
     return next((path for path, size in sizes.items() if not _is_own_file(delivery.root, path, size)), None)
 
@@ -180,7 +203,8 @@ def _is_own_file(top: Path, path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size and path.resolve() == top.resolve() / path.relative_to(top)
 
 
-def _to_disk(*paths: Path) -> None:
+def to_disk(*paths: Path) -> None:
+    """Wait until files or folders are on the disk as they are now."""
     for path in paths:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -189,16 +213,36 @@ def _to_disk(*paths: Path) -> None:
             os.close(handle)
 
 
-def write_durably(contents: Mapping[Path, bytes]) -> None:
-    """Write files so that each is there complete or not at all, whenever the power fails."""
-    halves = {path.with_name(f".{path.name}.new"): path for path in contents}
-    for half, path in halves.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(contents[path])
-    _to_disk(*halves)
-    for half, path in halves.items():
+def write_durably(contents: Mapping[Path, bytes], *, replace: bool = True, half: str = "new") -> list[Path]:
+    """Write files so that each is there complete or not at all, whenever the power fails; return those written.
+
+    ``replace``: False lets a file stay that is there already, also one that appears meanwhile.  Threads that may write
+    the same file do so under different names first: ``half`` is their end.
+    """
+    drafts = {path.with_name(f".{path.name}.{half}"): path for path in contents}
+    for draft, path in drafts.items():
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            to_disk(path.parent.parent)
+        draft.write_bytes(contents[path])
+    to_disk(*drafts)
+    written = [path for draft, path in drafts.items() if _put_in_place(draft, path, replace=replace)]
+    to_disk(*{path.parent for path in contents})
+    return written
+
+
+def _put_in_place(half: Path, path: Path, *, replace: bool) -> bool:
+    """Give a complete file its name; False if there is another one, which stays."""
+    if replace:
         os.rename(half, path)
-    _to_disk(*{path.parent for path in contents})
+        return True
+    try:
+        os.link(half, path)
+    except FileExistsError:
+        return False
+    finally:
+        half.unlink()
+    return True
 
 
 def take_product(store: LabPaths, key: str, parcel: str) -> None:

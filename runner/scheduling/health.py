@@ -26,8 +26,9 @@ class Health:
     """What is known of one machine's health."""
 
     in_a_row: int = 0
-    #: When that row began.
+    #: When that row began, and when something was lost last.
     since: float = 0.0
+    lost: float | None = None
     #: Until when it is left alone, and how long it was the last time.
     until: float = 0.0
     pause: float = 0.0
@@ -54,6 +55,12 @@ class Ward:
                 self._last_done[host] = now
                 self._hosts[host] = Health(trouble=health.trouble, troubled_until=health.troubled_until)
             return
+        if kind == "lost":
+            if health.lost == now:
+                return  # what is lost at one time has one reason
+            health.lost = now
+        if now < health.until:
+            return  # it was begun before the machine was left alone
         if not health.in_a_row:
             health.since = now
         health.in_a_row += 1
@@ -90,6 +97,9 @@ class Ward:
             )
         return ""
 
-    def is_on_trial(self, host: str) -> bool:
-        """Say whether a machine that was suspect may have one run at a time only."""
-        return self._hosts.get(host, Health()).pause > 0
+    def trial(self, host: str) -> str:
+        """Return why a machine that was suspect may have one run at a time only; empty if it may have more."""
+        health = self._hosts.get(host, Health())
+        if not health.pause:
+            return ""
+        return f"{health.in_a_row} runs in a row crashed or were lost here: it gets one at a time until one is done"

@@ -5,10 +5,13 @@ What no report has told of for too long is lost.  Times are seconds of the forem
 cannot hear; ``now_is`` are seconds since the epoch, for people.
 """
 
+from collections import deque
+from collections.abc import Collection, Iterable
+
 from runner.messages import Held, HostReport
 from runner.model import Attempt, Past
 from runner.paths import parsed_parcel
-from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk
+from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk, note_number
 
 #: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.
 LEASE = 8.0
@@ -30,27 +33,39 @@ def take_report(state: CampaignState, report: HostReport, now: float) -> None:
 
 
 def _take_held(state: CampaignState, host: str, held: Held, now: float) -> None:
+    if held.chunk in state.ended:
+        return  # the slot told of it before it was through
     chunk = state.in_flight.get(held.chunk)
+    known = set(chunk.attempts) if chunk else set()
+    # Whoever has the attempt that counts need not be asked further: that is nearly always so.
+    _adopt(state, [one for one in held.attempts if not (one in known and state.latest.get(one.run) == one.number)])
     if chunk is None:
         chunk = state.in_flight[held.chunk] = InFlight(host, held.attempts)
     chunk.slot, chunk.renewed = held.slot, now
     chunk.current = held.attempts[0] if held.attempts else None
-    for attempt in held.attempts:
-        _adopt(state, attempt)
 
 
 def _take_spooled(state: CampaignState, host: str, attempt: Attempt, now: float) -> None:
-    _adopt(state, attempt)
+    _adopt(state, [attempt])
     if state.is_wanted(attempt) and not any(attempt in chunk.attempts for chunk in state.in_flight.values()):
         state.expected[attempt.run] = Expected(attempt, host, now)
 
 
-def _adopt(state: CampaignState, attempt: Attempt) -> None:
-    """Take an attempt that somebody works on for its run's latest, if the run would only wait otherwise."""
-    waits = next((other for other in state.waiting if other.run == attempt.run), None)
-    if waits is not None:
-        state.waiting.remove(waits)
-        state.latest[attempt.run] = attempt.number
+def _adopt(state: CampaignState, attempts: Iterable[Attempt]) -> None:
+    """Take attempts that somebody works on for those that count of their runs, unless somebody else has these."""
+    wanted = [one for one in attempts if one.run in state.latest and one.run not in state.over]
+    if not wanted:
+        return
+    flying = {attempt for chunk in state.in_flight.values() for attempt in chunk.attempts}
+    adopted = {}
+    for attempt in wanted:
+        note_number(state, attempt)
+        elsewhere = Attempt(attempt.run, state.latest[attempt.run]) in flying or attempt.run in state.expected
+        if not elsewhere and attempt.run not in state.hopeless:
+            adopted[attempt.run] = attempt.number
+    if adopted:
+        state.latest |= adopted
+        state.waiting = deque(waiting for waiting in state.waiting if waiting.run not in adopted)
 
 
 def expire(state: CampaignState, now: float, now_is: float) -> list[Past]:
@@ -74,6 +89,11 @@ def unbegun(state: CampaignState, now: float) -> dict[str, set[str]]:
         if not chunk.slot and now - chunk.renewed > LEASE:
             late.setdefault(chunk.host, set()).add(key)
     return late
+
+
+def stranded(state: CampaignState, serving: Collection[str]) -> set[str]:
+    """Return the hosts in whose queues chunks wait that nobody may ever begin: they take no runs any more."""
+    return {chunk.host for chunk in state.in_flight.values() if not chunk.slot} - set(serving)
 
 
 def note_queued(state: CampaignState, chunks: set[str], now: float) -> None:

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from runner import omnetpp
 from runner.messages import ChunkEnded, RunProgressed, RunStarted
-from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Run
+from runner.model import Attempt, Campaign, Outcome, Past, Prepared
+from runner.scheduling.sharing import is_shareable
 
 #: Losses after which a run is given up: of its worker, or of its files; and of all kinds together.
 MOST_LOSSES, MOST_LOSSES_OF_ALL_KINDS = 3, 10
@@ -30,6 +30,13 @@ class InFlight:
     #: What its slot was at when it told last.
     current: Attempt | None = None
 
+    @property
+    def left(self) -> tuple[Attempt, ...]:
+        """What the slot has still to do, as far as it is known: what it was at, and what comes after that."""
+        if self.current in self.attempts:
+            return self.attempts[self.attempts.index(self.current) :]
+        return self.attempts
+
 
 @dataclass
 class Expected:
@@ -52,8 +59,14 @@ class CampaignState:
     build_renewed: float = 0.0
     waiting: deque[Attempt] = field(default_factory=deque)
     in_flight: dict[str, InFlight] = field(default_factory=dict)
-    #: The number of each run's latest attempt.  What is told of an earlier one comes too late to matter.
+    #: The number of the attempt that counts of each run that is not over.  What is told of another does not matter.
     latest: dict[int, int] = field(default_factory=dict)
+    #: The highest number that an attempt at each run has had: none is given twice.
+    highest: dict[int, int] = field(default_factory=dict)
+    #: Runs that were lost too often, with the last attempt, until that is written down.
+    hopeless: dict[int, Past] = field(default_factory=dict)
+    #: Chunks that are certainly not at any slot any more, whatever a late report says.
+    ended: set[str] = field(default_factory=set)
     #: By run.
     expected: dict[int, Expected] = field(default_factory=dict)
     #: What was told last of runs that are under way.
@@ -70,8 +83,8 @@ class CampaignState:
     cancelled: bool = False
     #: Why, where nobody asked for it.
     reason: str = ""
-    #: Losses up to this time do not count: the campaign was resumed then.  Seconds since the epoch.
-    forgiven: float = 0.0
+    #: Losses, by run and number, that do not count: the campaign was resumed since.
+    forgiven: frozenset[tuple[int, int]] = frozenset()
     chunks: int = 0
 
     @property
@@ -117,9 +130,12 @@ def restored(
 ) -> CampaignState:
     """Return a campaign as the result store knows it; ``cancelled``: the reason, None if it is not.
 
-    What the machines have of it, their reports tell.
+    ``forgiven``: when it was resumed last, in seconds since the epoch; losses before that do not count.  What the
+    machines have of it, their reports tell.  Chunks get other names than before it was resumed.
     """
-    state = CampaignState(campaign, series, past=list(past), forgiven=forgiven)
+    series = f"{series}{round(forgiven * 1000):x}-" if forgiven else series
+    state = CampaignState(campaign, series, past=list(past))
+    state.forgiven = frozenset((past.run, past.number) for past in state.past if forgiven and past.ended <= forgiven)
     state.cancelled, state.reason = cancelled is not None, cancelled or ""
     for outcome in over.values():
         _measure(state, outcome)
@@ -136,14 +152,16 @@ def take_prepared(state: CampaignState, prepared: Prepared) -> None:
     if state.prepared is not None:
         return
     state.prepared = prepared
-    if state.cancelled or state.campaign.dry_run:
+    if state.campaign.dry_run:
         return
     tried: dict[int, int] = {}
     for past in state.past:
         tried[past.run] = max(past.number, tried.get(past.run, 0))
     left = [Attempt(run.number, tried.get(run.number, 0) + 1) for run in prepared.runs if run.number not in state.over]
-    state.waiting = deque(sorted(left, key=lambda attempt: attempt.number == 1))  # those that were tried come first
     state.latest = {attempt.run: attempt.number for attempt in left}
+    state.highest = dict(state.latest)
+    if not state.cancelled:  # those that were tried come first
+        state.waiting = deque(sorted(left, key=lambda attempt: attempt.number == 1))
 
 
 # ---- what slots tell ---------------------------------------------------------------------------------------------
@@ -170,10 +188,11 @@ def take_run_progressed(state: CampaignState, event: RunProgressed) -> None:
         state.progress[event.run] = event
 
 
-def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0) -> list[Past]:
+def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0, now_is: float = 0.0) -> list[Past]:
     """A slot is through with a chunk; return the attempts of which it came to nothing."""
     if ended.mixed_up:
         state.shareable = False
+    state.ended.add(ended.chunk)
     chunk = state.in_flight.pop(ended.chunk, None)
     if chunk is None:
         return []
@@ -184,7 +203,7 @@ def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0) 
     if not ended.error:  # it was cancelled, or its runs had to be done singly: nothing was lost
         again(state, unfinished)
         return []
-    return lose(state, unfinished, chunk.host, chunk.slot, ended.error)
+    return lose(state, unfinished, chunk.host, chunk.slot, ended.error, now_is)
 
 
 def take_slot_died(state: CampaignState, host: str, slot: str, now_is: float = 0.0) -> list[Past]:
@@ -192,6 +211,7 @@ def take_slot_died(state: CampaignState, host: str, slot: str, now_is: float = 0
     lost: list[Past] = []
     for key, chunk in list(state.in_flight.items()):
         if (chunk.host, chunk.slot) == (host, slot):
+            state.ended.add(key)
             lost += lose_chunk(state, key, DIED, now_is)
     return lost
 
@@ -204,10 +224,17 @@ def take_host_up(state: CampaignState, host: str, now_is: float = 0.0) -> list[P
 
 def take_back(state: CampaignState, host: str, chunks: set[str]) -> None:
     """Chunks were taken out of a host's queue before any slot began them: other hosts may have their runs."""
-    for key in chunks & state.in_flight.keys():
+    for key in [key for key in reversed(state.in_flight) if key in chunks]:
         if state.in_flight[key].host == host:
             attempts = [attempt for attempt in state.in_flight.pop(key).attempts if state.is_wanted(attempt)]
             state.waiting.extendleft(reversed(attempts))
+
+
+def take_vanished(state: CampaignState, host: str, chunks: set[str]) -> None:
+    """Chunks are not in a host's queue, and no slot has told of them: a slot may have taken one of them right now."""
+    for key in [key for key in reversed(state.in_flight) if key in chunks]:
+        if state.in_flight[key].host == host and not state.in_flight[key].slot:
+            again(state, [attempt for attempt in state.in_flight.pop(key).attempts if state.is_wanted(attempt)])
 
 
 def take_delivery_failed(state: CampaignState, attempt: Attempt, now_is: float = 0.0) -> list[Past]:
@@ -257,8 +284,9 @@ def lose(
     lost = []
     for attempt in attempts:
         begun = state.begun.get(attempt.run)
-        started = begun.time if begun and begun.attempt == attempt.number else now_is
-        lost.append(Past(attempt.run, attempt.number, "lost", host, slot, started, max(now_is, started), reason))
+        # The time of its beginning is by the machine's clock, which may be ahead.
+        started = min(begun.time, now_is) if begun and begun.attempt == attempt.number else now_is
+        lost.append(Past(attempt.run, attempt.number, "lost", host, slot, started, now_is, reason))
     state.past += lost
     again(state, [Attempt(past.run, past.number) for past in lost])
     return lost
@@ -266,28 +294,40 @@ def lose(
 
 def again(state: CampaignState, attempts: Iterable[Attempt]) -> None:
     """Put runs back in front of the others, with the next number of an attempt."""
-    retried = [Attempt(attempt.run, attempt.number + 1) for attempt in attempts]
-    for attempt in retried:
+    retried = []
+    for attempt in attempts:
+        note_number(state, attempt)
+        retried.append(Attempt(attempt.run, state.highest[attempt.run] + 1))
         _forget_way(state, attempt.run)
-        state.latest[attempt.run] = attempt.number
+        state.latest[attempt.run] = state.highest[attempt.run] = retried[-1].number
     if not state.cancelled:
         state.waiting.extendleft(reversed(retried))
 
 
+def note_number(state: CampaignState, attempt: Attempt) -> None:
+    """An attempt has this number; no other one gets it."""
+    state.highest[attempt.run] = max(attempt.number, state.highest.get(attempt.run, 0))
+
+
 def given_up(state: CampaignState) -> list[Past]:
-    """Return the last attempt of each waiting run that was lost too often; it is taken from those that wait."""
+    """Return the last attempt of each run that was lost too often; none of them waits any more.
+
+    They are told until their runs are over: what cannot be written down now can be later.
+    """
     losses: dict[int, list[Past]] = {}
     for past in state.past:
-        if past.kind == "lost" and past.ended > state.forgiven:
+        if past.kind == "lost" and (past.run, past.number) not in state.forgiven:
             losses.setdefault(past.run, []).append(past)
     waiting = {attempt.run for attempt in state.waiting}
-    hopeless = {run: lost[-1] for run, lost in losses.items() if run in waiting and _is_hopeless(lost)}
-    state.waiting = deque(attempt for attempt in state.waiting if attempt.run not in hopeless)
-    return list(hopeless.values())
+    new = {run: lost[-1] for run, lost in losses.items() if run in waiting and _is_hopeless(lost)}
+    if new:
+        state.waiting = deque(attempt for attempt in state.waiting if attempt.run not in new)
+        state.hopeless |= new
+    return list(state.hopeless.values())
 
 
 def _is_hopeless(lost: list[Past]) -> bool:
-    own = sum(not past.error.startswith(UNHEARD) for past in lost)
+    own = sum(past.error in (DIED, NOT_ARRIVED) for past in lost)
     return own >= MOST_LOSSES or len(lost) >= MOST_LOSSES_OF_ALL_KINDS
 
 
@@ -310,7 +350,9 @@ def take_outcome(state: CampaignState, outcome: Outcome) -> bool:
     if outcome.run in state.over:
         return False
     state.over[outcome.run] = outcome
+    state.hopeless.pop(outcome.run, None)
     state.waiting = deque(attempt for attempt in state.waiting if attempt.run != outcome.run)
+    state.past = [past for past in state.past if (past.run, past.number) != (outcome.run, outcome.attempt)]
     _measure(state, outcome)
     _judge_sharing(state, outcome)
     return True
@@ -328,15 +370,16 @@ def take_cancel(state: CampaignState, reason: str = "") -> None:
     """Nobody wants the campaign's further runs; chunks that wait in queues are taken out of them."""
     state.cancelled, state.reason = True, reason
     state.waiting.clear()
+    state.hopeless.clear()
     state.in_flight = {key: chunk for key, chunk in state.in_flight.items() if chunk.slot}
 
 
 def pointless(state: CampaignState) -> list[str]:
-    """Return the chunks at which slots work although other executions have brought all of their runs to an end."""
+    """Return the chunks at which slots work although other executions have brought what is left of them to an end."""
     return [
         key
         for key, chunk in state.in_flight.items()
-        if chunk.slot and chunk.attempts and all(_is_beaten(state, attempt) for attempt in chunk.attempts)
+        if chunk.slot and chunk.left and all(_is_beaten(state, attempt) for attempt in chunk.left)
     ]
 
 
@@ -354,11 +397,3 @@ def _measure(state: CampaignState, outcome: Outcome) -> None:
 def _judge_sharing(state: CampaignState, outcome: Outcome) -> None:
     if outcome.kind == "done" and state.shareable is None and state.prepared is not None:
         state.shareable = is_shareable(state.campaign, state.prepared.runs, outcome)
-
-
-def is_shareable(campaign: Campaign, runs: tuple[Run, ...], outcome: Outcome) -> bool:
-    """Say whether runs may share a process: every file of every run can be told by its name whose it is."""
-    stems = {run.number: omnetpp.file_stem(campaign.config, run) for run in runs}
-    if None in stems.values() or len(set(stems.values())) < len(runs):
-        return False
-    return all(omnetpp.stem_of(file.path) == stems[outcome.run] for file in outcome.files)
