@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError
@@ -34,6 +35,9 @@ LAB_KEY = "labfleet:key"
 
 Handler = Callable[[str], None]
 Connection = Redis
+
+#: What is raised when Redis is away for longer than a connection waits, or refuses something, e.g. for want of disk.
+REFUSALS = (RedisError, OSError)
 
 
 def connect(url: str, password: str = "", authority: str = "") -> "Redis":
@@ -168,7 +172,11 @@ class JobQueue:
 
     def mark_cancelled(self, campaign: str) -> None:
         """Tell the slots that a campaign's runs are no longer wanted."""
-        self._redis.set(f"labfleet:cancelled:{campaign}", "1", ex=7 * 86400)
+        self._redis.set(_cancelled(campaign), "1", ex=7 * 86400)
+
+    def revoke(self, chunk: str) -> None:
+        """Tell the slot that has a chunk that it is no longer wanted."""
+        self._redis.set(_revoked(chunk), "1", ex=7 * 86400)
 
     def drop_campaign(self, campaign: str) -> None:
         """Remove what workers needed to know of a campaign."""
@@ -186,6 +194,14 @@ class JobQueue:
         """Remove the events up to and including one; they have been dealt with."""
         milliseconds, _, sequence = until.partition("-")
         self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}", approximate=False)
+
+
+def _cancelled(campaign: str) -> str:
+    return f"labfleet:cancelled:{campaign}"
+
+
+def _revoked(chunk: str) -> str:
+    return f"labfleet:revoked:{chunk}"
 
 
 def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
@@ -230,7 +246,11 @@ class WorkerEnd:
 
     def is_cancelled(self, campaign: str) -> bool:
         """Say whether a campaign's runs are no longer wanted."""
-        return bool(self._redis.exists(f"labfleet:cancelled:{campaign}"))
+        return bool(self._redis.exists(_cancelled(campaign)))
+
+    def is_unwanted(self, campaign: str, chunk: str) -> bool:
+        """Say whether a campaign was cancelled or a chunk of it revoked."""
+        return bool(self._redis.exists(_cancelled(campaign), _revoked(chunk)))
 
     def serve(self, queue: str, handlers: Mapping[str, Handler]) -> None:
         """Do the jobs of one queue, one after the other, until SIGTERM.
