@@ -44,7 +44,7 @@ def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
     """Fetch one ref from a server, by an SSH command where it is a remote one."""
     git(
         repository,
-        *(("-c", f"core.sshCommand={ssh}") if ssh else ()),
+        *(("-c", f"core.sshCommand={ssh}", "-c", "ssh.variant=ssh") if ssh else ()),
         "-c",
         "protocol.file.allow=always",
         "fetch",

@@ -49,7 +49,7 @@ class Uploader:
         self._reason = ""
         self._hurries = False
         self._stops = False
-        self._inbox = zmq.Context().socket(zmq.PULL)
+        self._inbox: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PULL)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -85,6 +85,7 @@ class Uploader:
             except Exception:  # whatever it was: without this thread nothing would ever be delivered, and nobody know
                 log.exception("the uploader goes on")
                 self._hurries = False
+        self._inbox.close(0)
 
     def _told(self) -> list[str]:
         """Return what slots have told of; if they told nothing for a while, everything that there is."""

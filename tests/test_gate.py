@@ -19,6 +19,7 @@ import pytest
 
 from playbooks.roles.head.files import gate
 from runner.head import RSYNC_MISSING
+from tests.conftest import eventually
 
 SCRIPT = Path(gate.__file__)
 KEY = "3f2a9c04"
@@ -740,3 +741,28 @@ def test_the_script_runs_as_it_is_installed(repositories: Head, tmp_path: Path) 
 def test_the_scripts_are_for_every_python_from_3_8(name: str) -> None:
     # Given a script, when it is parsed as Python 3.8 would, then it is a program of that version
     ast.parse((SCRIPT.parent / name).read_text(), feature_version=(3, 8))
+
+
+def test_a_delivery_that_was_cut_goes_on_and_half_of_it_is_no_delivery(stores: Head, tmp_path: Path) -> None:
+    # Given a delivery of a large file
+    parcel = tmp_path / "c1.0.1.abcd"
+    parcel.mkdir()
+    (parcel / "x.vec").write_bytes(os.urandom(4_000_000))
+    arrived = stores.home / "incoming" / parcel.name
+    options = ["-rlpt", "--partial", str(parcel), "head:./"]
+    argv = ["rsync", "--timeout=60", "-e", stores.ssh("results"), "--bwlimit=2000", *options]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as transfer:
+        eventually(lambda: any(path.stat().st_size > 500_000 for path in arrived.glob(".x.vec.*")), "the first half")
+        # When it is cut
+        transfer.kill()
+    # Then what has come is kept, and nobody can take it for the whole: it has not its size
+    eventually((arrived / "x.vec").exists, "what has come")
+    half = (arrived / "x.vec").stat().st_size
+    assert 500_000 < half < 4_000_000
+    # And the next delivery brings the rest only
+    again = stores.rsync("results", "--stats", *options)
+    assert again.returncode == 0, again.stderr
+    literal = next(line for line in again.stdout.decode().splitlines() if line.startswith("Literal data"))
+    assert int(literal.split()[2].replace(",", "")) <= 4_000_000 - half + 100_000
+    assert (arrived / "x.vec").read_bytes() == (parcel / "x.vec").read_bytes()
+    assert os.listdir(arrived) == ["x.vec"]

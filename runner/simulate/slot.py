@@ -73,8 +73,8 @@ class Slot:
             error = problem.message
         except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
             log.exception("chunk %s", chunk.id)
-            full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-            error = f"the disk of {self._paths.home} is full: {problem}" if full else _named(problem)
+            is_full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            error = (is_full and disk.exhaustion(self._paths.home)) or f"{type(problem).__name__}: {problem}"
         self._remove_private()
         self._line.watch_nothing()
         self._line.post(
@@ -225,7 +225,3 @@ class Slot:
 def _kind(work: Work) -> tuple[str, str, Launch]:
     """Return what decides whether runs may share a process: the program, the configuration, and how it is started."""
     return work.prepared.key, work.campaign.config, work.campaign.launch
-
-
-def _named(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}"

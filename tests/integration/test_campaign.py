@@ -342,8 +342,8 @@ def test_ctrl_c_cancels_keeps_what_is_done_and_leaves_no_process(lab: LocalLab, 
     )
     client = lab.start("campaign", "--jobs", "1", cwd=scripted)
     wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
-    wait_for(lambda: list(lab.home.glob("private/*/scripted/results/pid-1")), "the second runs")
-    (pid_file,) = lab.home.glob("private/*/scripted/results/pid-1")
+    wait_for(lambda: list(lab.home.glob("private/slot*/scripted/results/pid-1")), "the second runs")
+    (pid_file,) = lab.home.glob("private/slot*/scripted/results/pid-1")
     pid = int(pid_file.read_text())
 
     # When the person presses Ctrl-C
@@ -363,7 +363,7 @@ def test_runs_of_a_slot_that_died_are_done_again(own_lab: LocalLab, scripted: Pa
     gate = scripted.parent / "gate"
     (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo done > $STEM.sca\n")
     client = own_lab.start("campaign", "--runs", "2", "--json", cwd=scripted)
-    wait_for(lambda: list(own_lab.home.glob("private/*/scripted/results")), "a run is under way")
+    wait_for(lambda: list(own_lab.home.glob("private/slot*/scripted/results")), "a run is under way")
     status = json.loads((own_lab.home / "lab.json").read_text())
     assert status["slots"] == 2
 
@@ -602,7 +602,7 @@ def test_a_lab_is_well_again_after_a_service_has_died(own_lab: LocalLab, scripte
     gate = scripted.parent / "gate"
     (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo $RUN > $STEM.sca\n")
     client = own_lab.start("campaign", "--runs", "2,3", cwd=scripted)
-    wait_for(lambda: list(own_lab.home.glob("private/*/scripted/results")), "a run is under way")
+    wait_for(lambda: list(own_lab.home.glob("private/slot*/scripted/results")), "a run is under way")
 
     # When a service is killed
     pid = own_lab.service(service)

@@ -1,0 +1,366 @@
+"""What becomes of runs on a host, whatever happens to them: agent, slots and simulations are real processes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from runner import disk, shell
+from runner.checkouts import locked
+from runner.log_stream import Piece
+from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, RunStarted, SlotDied
+from runner.model import Attempt, Kind, Limits, Outcome, decode
+from runner.paths import AttemptPaths
+from tests.conftest import eventually, needs
+from tests.lab_fixture import LocalLab
+from tests.worker_fixture import Host, is_alive, pids_in, running_host, seconds_until_gone
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    needs("redis-server")
+    with running_host(tmp_path / "home") as host:
+        yield host
+
+
+# ---- limits ------------------------------------------------------------------------------------------------------
+
+STATUS = "** Event #100   t=$1   Elapsed: 1s (0m 01s)"
+
+#: Takes 200 MB, in a process of a session of its own.
+GREEDY = "setsid python3 -c \"x = bytearray(200_000_000); open('big', 'w').close(); import time; time.sleep(60)\""
+
+
+@pytest.mark.parametrize(
+    ("limits", "do", "kind", "error"),
+    [
+        (Limits(timeout=3), "sleep 60", "timeout", "took longer than 3 s"),
+        (
+            Limits(stall=3),
+            f'say() {{ echo "{STATUS}"; }}; say 7; while :; do say 12.5; sleep 0.1; done',
+            "stalled",
+            "simulation time stood still at 12.5 s for 3 s",
+        ),
+        (Limits(stall=3), "sleep 60", "stalled", "simulation time stood still at 0 s for 3 s"),
+        (Limits(memory=100_000_000), GREEDY, "out-of-memory", " MB of memory, 100 MB are allowed"),
+    ],
+)
+def test_a_run_that_takes_too_much_is_ended_and_the_others_go_on(
+    host: Host, limits: Limits, do: str, kind: Kind, error: str
+) -> None:
+    # Given three runs that share a process, of which the second goes beyond a limit
+    host.campaign(f"echo $RUN >$STEM.sca; [ $RUN != 1 ] || {{ echo $$ >{host.paths.home}/pid; {do}; }}", limits=limits)
+    # When they are done
+    chunk = host.put(0, 1, 2, shared=True)
+    ended = host.ended(chunk)
+    outcomes = host.outcomes(3)
+    # Then it has failed with the reason, in figures, the others are done, and nothing of it is left
+    assert {run: outcome.kind for run, outcome in outcomes.items()} == {0: "done", 1: kind, 2: "done"}
+    assert error in outcomes[1].error
+    assert ended.unfinished == ()
+    assert not any(map(is_alive, pids_in(host.paths.home / "pid")))
+
+
+def test_simulation_time_that_advances_slowly_is_no_stall(host: Host) -> None:
+    # Given a run that takes longer than it may stand still, and tells of one event after the other, in normal mode
+    line = "** Event #$n  t=$n.5   Net.host (Host, id=4)   on selfmsg"
+    host.campaign(f'for n in 1 2 3 4 5 6 7 8; do echo "{line}"; sleep 0.5; done', limits=Limits(stall=2))
+    # When it is done
+    host.put(0)
+    # Then it is done
+    assert host.outcomes(1)[0].kind == "done"
+
+
+def test_a_simulation_makes_room_before_its_slot(host: Host) -> None:
+    # Given a run, when it looks at what the kernel would end first
+    host.campaign("cat /proc/self/oom_score_adj >$STEM.sca")
+    host.put(0)
+    outcome = host.outcomes(1)[0]
+    # Then that is the run, and not the slot
+    (file,) = outcome.files
+    assert AttemptPaths(host.paths.incoming / outcome.parcel).file(file.path).read_text() == "1000\n"
+    assert Path(f"/proc/{host.worker('slot1')}/oom_score_adj").read_text() != "1000\n"
+
+
+# ---- nothing that a run started survives it ----------------------------------------------------------------------
+
+
+def leaves(folder: Path) -> str:
+    """Return a script that leaves processes of every kind; each writes its id to a file."""
+    stay = "echo $$ >{file}.new; mv {file}.new {file}; trap '' TERM; while :; do sleep 1; done"
+    kinds = {"child": "sh -c", "session": "setsid sh -c", "twice": "setsid sh -c", "bare": "env -i setsid sh -c"}
+    lines = []
+    for name, how in kinds.items():
+        script = f"{name}.sh"
+        lines.append(f"cat >{script} <<'END'\n{stay.format(file=folder / name)}\nEND")
+        # with a parent that ends at once
+        lines.append(f'{how} "PATH=$PATH sh ./{script} >/dev/null 2>&1 & exit 0" &')
+    lines.append(f"while [ $(ls {folder} | grep -vc new) != {len(kinds)} ]; do sleep 0.05; done")
+    return "\n".join(lines) + "\n"
+
+
+def left_by(folder: Path) -> list[int]:
+    return pids_in(*(folder / name for name in ("child", "session", "twice", "bare")))
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 3", "kill -SEGV $$", "kill -KILL $PPID; sleep 60"])
+def test_nothing_that_a_run_started_survives_it(host: Host, tmp_path: Path, end: str) -> None:
+    # Given a run that starts processes in sessions of their own, without parents and without environment
+    left = tmp_path / "left"
+    left.mkdir()
+    host.campaign(f"{leaves(left)}\n{end}")
+    # When it ends, in whatever way
+    host.put(0)
+    host.outcomes(1)
+    # Then they are gone, and no zombies either
+    assert not any(map(is_alive, left_by(left)))
+    assert not shell.children(host.worker("slot1"))
+
+
+def test_nothing_that_a_run_started_survives_its_slot(host: Host, tmp_path: Path) -> None:
+    # Given a run with processes that hide
+    left = tmp_path / "left"
+    left.mkdir()
+    host.campaign(f"{leaves(left)}\nsleep 600")
+    host.put(0)
+    pids = left_by(left)
+    # When its slot is killed
+    os.kill(host.worker("slot1"), signal.SIGKILL)
+    # Then they are gone, and what the slot had half done, too
+    eventually(lambda: host.events(SlotDied), "the news of it")
+    assert not any(map(is_alive, pids))
+    assert not list(host.paths.private.glob("slot1.*"))
+    assert {Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in shell.children(host.agent.pid)} <= {"S", "R"}
+
+
+def test_nothing_that_a_run_started_survives_the_agent(own_lab: LocalLab, scripted: Path, tmp_path: Path) -> None:
+    # Given a lab whose run has processes that hide, and is over after its second attempt
+    left = tmp_path / "left"
+    left.mkdir()
+    (scripted / "do.sh").write_text(f"[ ! -e {left}/again ] || exit 0\n{leaves(left)}\nsleep 600")
+    client = own_lab.start("campaign", "--runs", "0", cwd=scripted)
+    pids = left_by(left)
+    (left / "again").touch()
+    # When its agent is killed
+    agent = own_lab.service("agent")
+    assert agent
+    os.kill(agent, signal.SIGKILL)
+    # Then they are gone, although nothing tells them from others, and the campaign goes on
+    seconds_until_gone(pids, time.monotonic())
+    client.communicate(timeout=60)
+    assert client.returncode == 0
+
+
+# ---- nobody wants it any more ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["cancelled", "revoked"])
+def test_what_nobody_wants_any_more_is_ended_within_five_seconds(host: Host, how: str) -> None:
+    # Given a run that does not care about SIGTERM
+    host.campaign(f"echo $$ >{host.paths.home}/pid; trap '' TERM; while :; do sleep 0.1; done")
+    chunk = host.put(0, 1)
+    pids = pids_in(host.paths.home / "pid")
+    # When its campaign is cancelled, or its chunk revoked
+    began = time.monotonic()
+    if how == "cancelled":
+        host.jobs.mark_cancelled("c1")
+    else:
+        host.jobs.revoke(chunk.id)
+    # Then it is gone in time, and told of as such; what had not begun never does
+    assert seconds_until_gone(pids, began) < 5
+    assert host.outcomes(1)[0].kind == "cancelled"
+    assert host.ended(chunk).unfinished == (Attempt(1, 1),)
+    assert len(host.events(RunStarted)) == 1
+
+
+def test_a_chunk_that_was_revoked_before_it_began_never_does(host: Host) -> None:
+    # Given a chunk that is revoked, when a slot takes it
+    host.campaign("exit 0")
+    host.jobs.revoke("c1-0-1")
+    chunk = host.put(0, 1)
+    # Then no run begins
+    assert host.ended(chunk).unfinished == chunk.attempts
+    assert not host.events(RunStarted)
+
+
+# ---- Redis is away -----------------------------------------------------------------------------------------------
+
+
+def test_a_simulation_needs_no_redis(host: Host) -> None:
+    # Given a run under way that prints, and somebody who takes the logs
+    logs: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PULL)
+    logs.bind(host.paths.endpoint("hub-in"))
+    go = host.paths.home / "go"
+    host.campaign(f"while [ ! -e {go} ]; do sleep 0.05; done; echo went on; sleep 60", limits=Limits(timeout=12))
+    chunk = host.put(0)
+    eventually(lambda: host.events(RunStarted), "the run's begin")
+    # When Redis hangs
+    host.server.send_signal(signal.SIGSTOP)
+    go.touch()
+    # Then what it prints still comes
+    printed = b""
+    deadline = time.monotonic() + 10
+    while b"went on" not in printed and time.monotonic() < deadline:
+        if logs.poll(100):
+            printed += Piece.parse(logs.recv_multipart()).data
+    logs.close(0)
+    assert b"went on" in printed
+    # and its limits are watched
+    eventually(lambda: list(host.paths.incoming.glob("c1.0.1.*")), "a delivery", 30)
+    # And once Redis is back, everything is told in its order
+    host.server.send_signal(signal.SIGCONT)
+    assert host.outcomes(1)[0].kind == "timeout"
+    assert host.ended(chunk).unfinished == ()
+    told = [type(event) for event in host.events(ChunkStarted | RunStarted | ChunkEnded)]  # type: ignore[arg-type]
+    assert told == [ChunkStarted, RunStarted, ChunkEnded]
+
+
+# ---- leases ------------------------------------------------------------------------------------------------------
+
+
+def test_reports_tell_what_each_slot_has(host: Host) -> None:
+    # Given three runs in one process, of which the second waits
+    go = host.paths.home / "go"
+    host.campaign(f"[ $RUN != 1 ] || while [ ! -e {go} ]; do sleep 0.05; done")
+    chunk = host.put(0, 1, 2, shared=True)
+    # When it is under way, then the report says so, and names it first: none of the three is safe yet
+    expected = Held("slot1", "c1", chunk.id, (Attempt(1, 1), Attempt(0, 1), Attempt(2, 1)))
+    eventually(lambda: host.reports()[-1].holds == (expected,), "the lease")
+    # And when the slot is stopped, then it has nothing for long
+    slot = host.worker("slot1")
+    os.kill(slot, signal.SIGSTOP)
+    began = time.monotonic()
+    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+    assert 3 < time.monotonic() - began < 9
+    # And when it wakes up, then it has it again, until all is done
+    os.kill(slot, signal.SIGCONT)
+    eventually(lambda: host.reports()[-1].holds == (expected,), "the lease")
+    go.touch()
+    assert len(host.outcomes(3)) == 3
+    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+
+
+def test_reports_tell_what_the_builder_has(host: Host) -> None:
+    # Given a builder that has to wait for a mirror
+    host.campaign("exit 0")
+    with locked(host.paths.mirror("p").with_suffix(".lock")):
+        # When it gets a build job, then the report says so
+        host.jobs.put_build("c1")
+        eventually(lambda: Held("builder", "c1") in host.reports()[-1].holds, "the builder's lease")
+    # And when it is through, then it has nothing
+    eventually(lambda: host.events(CampaignRefused), "the end of the build job")
+    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+
+
+def test_reports_tell_what_waits_in_the_spool(host: Host) -> None:
+    # Given a head that takes nothing: its folder is a file
+    host.paths.incoming.write_text("in the way")
+    host.campaign("exit 0")
+    # When a run is done
+    chunk = host.put(0)
+    assert host.ended(chunk).unfinished == ()
+    # Then its parcel is told of, and that it cannot be delivered
+    eventually(lambda: host.reports()[-1].trouble, "the trouble")
+    report = host.reports()[-1]
+    assert report.trouble.startswith("results cannot be delivered to the head: ")
+    (name,) = report.spool
+    assert name.startswith("c1.0.1.")
+    # And when the head is well again, then it is delivered, and all is well
+    host.paths.incoming.unlink()
+    assert host.outcomes(1)[0].parcel == name
+    eventually(lambda: host.reports()[-1].trouble == "", "the end of the trouble")
+    assert host.reports()[-1].spool == ()
+
+
+# ---- a full disk -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_host(tmp_path: Path) -> Iterator[Host]:
+    """A host whose disk has 8 MB."""
+    needs("redis-server")
+    home = tmp_path / "small"
+    home.mkdir()
+    try:
+        shell.run(["mount", "-t", "tmpfs", "-o", "size=8m", "labfleet-test", str(home)])
+    except (OSError, shell.CommandFailed) as error:
+        pytest.skip(f"no small file system can be mounted here: {error}")
+    try:
+        with running_host(home) as host:
+            yield host
+    finally:
+        shell.run(["umount", "--lazy", str(home)])
+
+
+def fill(home: Path, left: int) -> Path:
+    """Fill a disk but for some bytes."""
+    info = os.statvfs(home)
+    ballast = home / "ballast"
+    ballast.write_bytes(bytes(info.f_bavail * info.f_frsize - left))
+    return ballast
+
+
+def test_no_run_begins_on_a_full_disk(small_host: Host) -> None:
+    # Given a disk with less than its reserve
+    host = small_host
+    host.campaign("exit 0")
+    ballast = fill(host.paths.home, 500_000)
+    # When a chunk comes
+    chunk = host.put(0, 1)
+    # Then no run begins, the reason has figures, and the machine says so itself
+    ended = host.ended(chunk)
+    assert ended.unfinished == chunk.attempts
+    assert ended.error.startswith(f"the disk of {host.paths.home} is full: ")
+    assert "1.05 MB have to be" in ended.error
+    assert not host.events(RunStarted)
+    assert host.reports()[-1].trouble.startswith(f"the disk of {host.paths.home} is full: ")
+    # And when there is room again, then the runs are done
+    ballast.unlink()
+    eventually(lambda: host.reports()[-1].trouble == "", "the end of the trouble")
+    host.put(0, 1)
+    assert {outcome.kind for outcome in host.outcomes(2).values()} == {"done"}
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_what_a_run_leaves_that_fills_the_disk_is_not_trusted(small_host: Host, left: int) -> None:
+    # Given a run that fills the disk, but for some kB, and ends with 0; another one is done before it
+    host = small_host
+    count = f"$(( $(df --output=avail -k . | tail -1) - {left} ))"
+    fill_it = f"dd if=/dev/zero of=$STEM.vec bs=1k count={count} 2>/dev/null || true"
+    host.campaign(f"[ $RUN = 0 ] || {fill_it}; echo well >$STEM.sca || true")
+    # When they are done
+    chunk = host.put(0, 1)
+    ended = host.ended(chunk)
+    # Then the other one is, this one is not, and nothing of it is left anywhere
+    assert ended.unfinished == (Attempt(1, 1),)
+    assert ended.error.startswith(f"the disk of {host.paths.home} is full: ")
+    assert {run: outcome.kind for run, outcome in host.outcomes(1).items()} == {0: "done"}
+    assert not list(host.paths.spool.iterdir())
+    assert not list(host.paths.private.iterdir())
+    assert not disk.shortage(host.paths.home)
+
+
+def test_what_cannot_be_sealed_for_want_of_room_waits(small_host: Host) -> None:
+    # Given a run that is done, and then a disk without any room before its files were read
+    host = small_host
+    host.campaign("for n in 1 2 3 4 5 6 7 8 9; do echo $n >$STEM-$n.sca; done")
+    os.kill(host.agent.pid, signal.SIGSTOP)  # so nothing is sealed yet
+    chunk = host.put(0)
+    host.ended(chunk)
+    ballast = fill(host.paths.home, 0)
+    os.kill(host.agent.pid, signal.SIGCONT)
+    host.next_report()
+    # Then what is in the spool is whole all the time
+    (parcel,) = (path for path in host.paths.spool.iterdir() if not path.name.startswith("."))
+    assert decode((parcel / "outcome.json").read_bytes(), Outcome).run == 0
+    # And when there is room, it is delivered
+    ballast.unlink()
+    outcome = host.outcomes(1)[0]
+    assert all(file.sha256 for file in outcome.files)
+    assert len(outcome.files) == 9

@@ -1,0 +1,45 @@
+"""Which processes are whose: what a process adopts, spares and ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Adopts orphans, of which one is a connection that stays, and says what is left after each step.
+PROGRAM = """
+import os, pathlib, sys
+from runner import shell
+shell.adopt_orphans()
+def left_by(*argv):
+    before = shell.strays()
+    shell.run(["sh", "-c", '"$@" >/dev/null 2>&1 & exit 0', "sh", *argv])
+    (new,) = shell.strays() - before
+    return new
+connection = left_by("env", "LABFLEET_STAYS=1", "sleep", "600")
+own = shell.start(["sleep", "600"], cwd=pathlib.Path("/"), env=os.environ, output=os.open(os.devnull, os.O_WRONLY))
+stray = left_by("setsid", "sh", "-c", "env -i setsid sleep 600 & wait")
+while not shell.is_connection(connection):
+    pass  # it is about to become one
+shell.end_strays(shell.is_connection)
+print(shell.children(os.getpid()) == {connection, own.pid})
+print(own.wait(0))
+brief = left_by("true")
+while shell.strays() != {connection}:
+    shell.reap()
+shell.end_strays()
+print(shell.children(os.getpid()) == {own.pid})
+own.signal_group(9)
+print(own.wait(10))
+"""
+
+
+def test_orphans_are_ended_and_connections_stay() -> None:
+    # Given a process that adopts what its descendants leave behind: hidden processes, connections, and zombies
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", PROGRAM]
+    # When it ends what is to end
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    # Then connections stay until they are not spared, its own children always, and no zombie does
+    assert done.stdout.split() == ["True", "None", "True", "-9"], done.stderr
