@@ -66,6 +66,7 @@ class Slot:
         self._line.post(ChunkStarted(chunk.campaign, chunk.id, self._host, self._name))
         self._line.watch(chunk.campaign, chunk.id)
         self._hold()
+        self._line.flush()  # should this slot die, the head has to know what it had
         error = ""
         try:
             self._do()
