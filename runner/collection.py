@@ -72,8 +72,6 @@ class Collector:
         """
         if outcome.kind == "lost":
             return
-        if again:
-            self._tidy(outcome, places)
         source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
         _copy(source.log, self.home.log(outcome.run), None, _half(outcome))
         for file in outcome.files:
@@ -96,7 +94,7 @@ class Collector:
             )
         self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
 
-    def _tidy(self, outcome: Outcome, places: Mapping[str, str]) -> None:
+    def tidy(self, outcome: Outcome, places: Mapping[str, str]) -> None:
         """Remove half files that a killed client left."""
         for folder in {self.home.log(outcome.run).parent, *((self.root / place).parent for place in places.values())}:
             for half in folder.glob(f"{_half(outcome)}.*.new"):

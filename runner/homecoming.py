@@ -137,6 +137,7 @@ class Home:
             if arrival.complete:
                 self.places[outcome.run] = arrival.places
                 return True
+            self._collector.tidy(outcome, arrival.places)
             if self._collector.is_home(outcome, arrival.places):
                 self._arrive(outcome, arrival.places)
                 return True

@@ -46,14 +46,24 @@ class ArrivalList:
     """The end of a campaign's list of arrivals."""
 
     def __init__(self, place: Path) -> None:
-        self._file = place.open("ab", buffering=0)
-        self._file.write(b"\n")  # ends the half line of a client that was killed while it wrote
+        self._place = place
+        place.touch(mode=0o600)
+        self._write(b"\n")  # ends the half line of a client that was killed while it wrote
 
     def append(self, arrival: Arrival) -> None:
         """Append a line, whole for whoever appends to the same list.  Raises OSError."""
-        line = encode(arrival) + b"\n"
-        if self._file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        try:
+            self._write(encode(arrival) + b"\n")
+        except FileNotFoundError:
+            pass  # another client of this campaign's has brought everything home, and forgot it
+
+    def _write(self, line: bytes) -> None:
+        handle = os.open(self._place, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            if os.write(handle, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._place))
+        finally:
+            os.close(handle)
 
 
 class Notes:

@@ -11,7 +11,7 @@ import pytest
 from runner import collection, results
 from runner.collection import Collector
 from runner.errors import LabFailed, LabfleetError
-from runner.model import File, Kind, Outcome, Prepared, Run
+from runner.model import File, Kind, Limits, Outcome, Past, Prepared, Run
 from runner.paths import AttemptPaths, HomePaths, LabPaths
 from tests.test_results import LOG, SCALARS, Contents, Crash, Disk, campaign, deliver, digest, store
 
