@@ -298,7 +298,7 @@ def upgrade(
     ask_sudo: bool = False,
     json: bool = False,
 ) -> ExitCode:
-    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman when no campaign runs."""
+    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman at once."""
     from runner import administration
     from runner.provision import Order
 
@@ -360,3 +360,27 @@ def testlab(c: Context) -> None:
     from tests.lab import command as test_lab
 
     test_lab.main(remainder())
+
+
+@command(
+    help={
+        "seed": "of the random moments, to do the same once more; default: another one each time",
+        "share": "of the usual number of faults, e.g. 0.1",
+        "places": "local, machines (needs root and Docker) or all",
+    }
+)
+def faults(c: Context, seed: str = "", share: str = "1", places: str = "local") -> ExitCode:
+    """Inject faults into campaigns, check that nothing is lost, and print a table (in a checkout only)."""
+    from runner.paths import SOURCE
+
+    if not (SOURCE / "tests").exists():
+        raise WrongUse("the fault injection is part of labfleet's checkout, not of the installed package")
+    if places not in ("local", "machines", "all"):
+        raise WrongUse(f"--places is local, machines or all, not {places!r}")
+    try:
+        part = float(share)
+    except ValueError:
+        raise WrongUse(f"--share takes a number like 0.1, not {share!r}") from None
+    from tests.faults import command as injection
+
+    return ExitCode(injection.main(whole_number(seed, "--seed") if seed else None, part, places))

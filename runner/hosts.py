@@ -1,16 +1,21 @@
-"""The lab's machines as the foreman knows them: who serves, who drains, from whom nothing is heard.
+"""The lab's machines as the foreman knows them: who serves, and of those who do not, why; and the foreman's clock.
 
-Times are seconds of a clock that only goes forward, given by the caller.
+The clock stands still while the foreman cannot hear: seconds count while Redis answers, a few at most between two
+answers.  So after an outage, or when the foreman itself was stopped, every machine has time to be heard before it
+counts as away.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from runner.messages import HostReport, MachineStatus
-from runner.scheduling import CampaignState
+from runner.model import Kind
+from runner.scheduling.health import Ward
+from runner.scheduling.leases import LEASE
+from runner.scheduling.state import CampaignState
 
-#: Seconds without a report after which a machine is away; it reports every two.
-SILENCE = 8.0
+#: Seconds that count at most between two answers of Redis, which come every second.
+LONGEST_BEAT = 2.0
 
 
 @dataclass
@@ -20,62 +25,100 @@ class Host:
     slots: int
     heard: float
     report: HostReport | None = None
-    #: Nothing was heard for too long, and its runs were given to others.
-    is_away: bool = False
 
 
 class Hosts:
     """All machines that have told of themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: str = "", drained: Mapping[str, str] | None = None) -> None:
+        """``image``: the one that all should have; ``drained``: machines that get nothing, and who said so."""
+        #: The foreman's clock, in seconds.
+        self.now = 0.0
+        self._last_beat: float | None = None
         self._hosts: dict[str, Host] = {}
+        self._ward = Ward(image)
+        self._drained = dict(drained or {})
 
-    def take_up(self, name: str, slots: int, now: float) -> None:
+    def beat(self, time: float) -> None:
+        """Redis answers, at this time of a clock that only goes forward."""
+        if self._last_beat is not None:
+            self.now += min(time - self._last_beat, LONGEST_BEAT)
+        self._last_beat = time
+
+    # ---- what is told ----
+
+    def take_up(self, name: str, slots: int) -> None:
         """An agent has started."""
-        self._hosts[name] = Host(slots, now)
+        self._hosts[name] = Host(slots, self.now)
 
-    def take_report(self, report: HostReport, now: float) -> None:
+    def take_report(self, report: HostReport) -> None:
         """A machine tells how it is; one that was away is back."""
-        self._hosts[report.host] = Host(report.slots, now, report)
+        self._hosts[report.host] = Host(report.slots, self.now, report)
 
-    def is_draining(self, name: str) -> bool:
-        """Say whether a machine takes nothing more."""
+    def take_outcome(self, host: str, kind: Kind) -> None:
+        """A run has ended on a machine, or was lost there."""
+        if host:
+            self._ward.take_outcome(host, kind, self.now)
+
+    def take_trouble(self, host: str, trouble: str) -> None:
+        """A slot could not do its chunk, for a reason that is not the runs'."""
+        self._ward.take_trouble(host, trouble, self.now)
+
+    def drain(self, host: str, who: str) -> None:
+        """Give a machine nothing more until somebody says otherwise."""
+        self._drained[host] = who
+
+    def undrain(self, host: str) -> None:
+        """Give a machine runs again; whatever it was suspected of is forgiven."""
+        self._drained.pop(host, None)
+        self._ward.forgive(host)
+
+    # ---- what follows ----
+
+    @property
+    def drained(self) -> dict[str, str]:
+        """The machines that get nothing because somebody said so, and who it was."""
+        return dict(self._drained)
+
+    @property
+    def names(self) -> set[str]:
+        """All machines that have told of themselves."""
+        return set(self._hosts)
+
+    def takes_nothing(self, name: str) -> bool:
+        """Say whether a machine that is there gets no new runs, by its own wish or somebody's."""
         host = self._hosts.get(name)
-        return host is not None and host.report is not None and host.report.draining
-
-    def newly_silent(self, now: float) -> list[str]:
-        """Return the machines from which nothing has been heard for too long, each once."""
-        silent = [name for name, host in self._hosts.items() if not host.is_away and now - host.heard > SILENCE]
-        for name in silent:
-            self._hosts[name].is_away = True
-        return silent
+        return name in self._drained or (host is not None and host.report is not None and host.report.draining)
 
     def serving(self) -> dict[str, int]:
-        """Return the machines that take runs, and their slots."""
+        """Return the machines that take runs, and how many each may have at once."""
         return {
-            name: host.slots for name, host in self._hosts.items() if not host.is_away and not self.is_draining(name)
+            name: 1 if self._ward.trial(name) else host.slots
+            for name, host in self._hosts.items()
+            if self._state(name)[0] == "ready"
         }
 
-    def table(
-        self, now: float, provisioned: Collection[str], campaigns: Iterable[CampaignState]
-    ) -> tuple[MachineStatus, ...]:
+    def table(self, provisioned: Collection[str], campaigns: Iterable[CampaignState]) -> tuple[MachineStatus, ...]:
         """Return how each machine is; those that were provisioned and have not told of themselves are away."""
         chunks = [chunk for campaign in campaigns for chunk in campaign.in_flight.values()]
         statuses = []
         for name in sorted({*self._hosts, *provisioned}):
             host = self._hosts.get(name)
             busy = sum(chunk.host == name and bool(chunk.slot) for chunk in chunks)
-            state, reason = _state(host, now, self.is_draining(name))
-            statuses.append(MachineStatus(host.report if host else None, name, busy, state, reason))
+            statuses.append(MachineStatus(host.report if host else None, name, busy, *self._state(name)))
         return tuple(statuses)
 
-
-def _state(host: Host | None, now: float, draining: bool) -> tuple[str, str]:
-    """Return a machine's state and its reason."""
-    if host is None:
-        return "away", "nothing was heard from it since the foreman started"
-    if host.is_away:
-        return "away", f"nothing was heard from it for {now - host.heard:.0f} s"
-    if draining:
-        return "draining", "it finishes what runs and takes nothing more"
-    return "ready", ""
+    def _state(self, name: str) -> tuple[str, str]:
+        """Return a machine's state and its reason."""
+        host = self._hosts.get(name)
+        if host is None:
+            return "away", "nothing was heard from it since the foreman started"
+        if self.now - host.heard > LEASE:
+            return "away", f"nothing was heard from it for {self.now - host.heard:.0f} s"
+        if name in self._drained:
+            return "draining", f"{self._drained[name]} has drained it; labfleet undrain {name} gives it runs again"
+        if self.takes_nothing(name):
+            return "draining", "it finishes what runs and takes nothing more"
+        if complaint := self._ward.complaint(host.report or HostReport(name, host.slots), self.now):
+            return "unwell", complaint
+        return "ready", self._ward.trial(name)

@@ -13,8 +13,8 @@ import zmq
 
 from runner import results
 from runner.job_queue import JobQueue
-from runner.messages import DeliveryFailed, RunCommitted, RunDelivered
-from runner.model import Attempt, Outcome, encode
+from runner.messages import AttemptFailed, DeliveryFailed, RunCommitted, RunDelivered
+from runner.model import Attempt, Outcome, Past, encode
 from runner.paths import LabPaths
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 MOST_COMMITS = 200
 #: Seconds until deliveries that could not be written to the disk are tried again.
 COMMIT_PAUSE = 2.0
+
+
+#: What is handed over besides events: Redis answers; Redis is another process than before, and may know less.
+BEAT, REPLACED = b"beat", b"replaced"
 
 
 class Intake:
@@ -36,9 +40,15 @@ class Intake:
         self._pause = threading.Event()
 
     def start(self) -> None:
-        """Begin; should one of the threads ever end, the process ends with it."""
+        """Begin with what has arrived while nobody listened; should one of the threads ever end, the process ends."""
+        self.look_again()
         for work in (self._read_events, self._commit_deliveries):
             threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
+
+    def look_again(self) -> None:
+        """Take what has arrived complete, even if whoever brought it could not tell any more."""
+        for outcome in results.arrived(self._paths):
+            self._delivered.put(outcome)
 
     def _outlet(self) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.PUSH)
@@ -48,13 +58,17 @@ class Intake:
 
     def _read_events(self) -> None:
         socket = self._outlet()
+        instance = self._jobs.instance()
         for position, events in self._jobs.events():
             for event in events:
                 if isinstance(event, RunDelivered):
                     self._delivered.put(event.outcome)
                 else:
                     socket.send(encode(event))
-            self._jobs.drop_events(position)
+            if events:
+                self._jobs.drop_events(position)
+            before, instance = instance, self._jobs.instance()
+            socket.send(BEAT if instance == before else REPLACED)
 
     def _commit_deliveries(self) -> None:
         socket = self._outlet()
@@ -64,21 +78,25 @@ class Intake:
                 delivered.append(self._delivered.get())
             try:
                 results.commit(self._paths, delivered)
+                fates = [self._fate(outcome) for outcome in delivered]
             except OSError as error:
                 log.warning("deliveries cannot be committed, the next try follows: %s", error)
                 self._pause.wait(COMMIT_PAUSE)
                 for outcome in delivered:
                     self._delivered.put(outcome)
                 continue
-            for outcome in delivered:
-                socket.send(encode(self._fate(outcome)))
+            for event in fates:
+                socket.send(encode(event))
 
-    def _fate(self, outcome: Outcome) -> RunCommitted | DeliveryFailed:
-        """Return what became of a delivery: the run's record tells, whose attempt ever it is."""
-        record = results.record(self._paths.campaign(outcome.campaign), outcome.run)
-        if record is None:
-            return DeliveryFailed(outcome.campaign, Attempt(outcome.run, outcome.attempt))
-        return RunCommitted(record)
+    def _fate(self, outcome: Outcome) -> RunCommitted | AttemptFailed | DeliveryFailed:
+        """Return what became of a delivery."""
+        match results.fate(self._paths, outcome):
+            case Outcome() as record:
+                return RunCommitted(record)
+            case Past() as past:
+                return AttemptFailed(outcome.campaign, past)
+            case None:
+                return DeliveryFailed(outcome.campaign, Attempt(outcome.run, outcome.attempt))
 
 
 def _or_end_all(work: Callable[[], None]) -> None:

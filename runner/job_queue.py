@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError
@@ -34,6 +35,9 @@ LAB_KEY = "labfleet:key"
 
 Handler = Callable[[str], None]
 Connection = Redis
+
+#: What Redis answers while it cannot write, as its disk is full.
+Unwritable = ResponseError
 
 
 def connect(url: str, password: str = "", authority: str = "") -> "Redis":
@@ -138,6 +142,17 @@ class JobQueue:
                 if _campaign_of(job) == campaign:
                     job.delete()
 
+    def hosts(self) -> set[str]:
+        """Return the hosts for which there are queues."""
+        prefix = host_queue("")
+        queues = Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+        return {queue.name.removeprefix(prefix) for queue in queues if queue.name.startswith(prefix)}
+
+    def queued(self, host: str) -> set[str]:
+        """Return the ids of the chunks that wait in a host's queue."""
+        queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+        return {chunk.id for job in queue.get_jobs() if (chunk := _chunk_of(job))}
+
     def take_back(self, host: str) -> set[str]:
         """Take the chunks that no slot has begun out of a host's queue, and return their ids."""
         queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
@@ -154,10 +169,6 @@ class JobQueue:
         """Tell the workers the head's public CURVE key."""
         self._redis.set(LAB_KEY, key)
 
-    def has_campaigns(self) -> bool:
-        """Say whether any campaign is under way."""
-        return next(iter(self._redis.scan_iter("labfleet:campaign:*")), None) is not None
-
     def keep_campaign(self, campaign: Campaign) -> None:
         """Make a campaign's description available to workers."""
         self._redis.set(f"labfleet:campaign:{campaign.id}", encode(campaign))
@@ -170,14 +181,32 @@ class JobQueue:
         """Tell the slots that a campaign's runs are no longer wanted."""
         self._redis.set(f"labfleet:cancelled:{campaign}", "1", ex=7 * 86400)
 
+    def revoke(self, chunk: str) -> None:
+        """Tell the slot that has a chunk that nobody needs it any more."""
+        self._redis.set(f"labfleet:revoked:{chunk}", "1", ex=7 * 86400)
+
+    def unmark_cancelled(self, campaign: str) -> None:
+        """Let slots do a campaign's runs again."""
+        self._redis.delete(f"labfleet:cancelled:{campaign}")
+
+    def instance(self) -> str:
+        """Return what tells this Redis process from the one before it, which may have known more."""
+        server: Any = self._redis.info("server")
+        return str(server["run_id"])
+
     def drop_campaign(self, campaign: str) -> None:
         """Remove what workers needed to know of a campaign."""
         self._redis.delete(f"labfleet:campaign:{campaign}", f"labfleet:prepared:{campaign}")
 
     def events(self, last: str = "0") -> Iterator[tuple[str, list[AnyEvent]]]:
-        """Yield (position, events) for what was posted after ``last``, waiting for more; drop what is no event."""
+        """Yield (position, events) for what was posted after ``last``; drop what is no event.
+
+        About once a second it yields even if there is none: so one knows that Redis answers.
+        """
         while True:
-            answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=5000)
+            answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=1000)
+            if not answer:
+                yield last, []
             for _, entries in answer or ():
                 last = entries[-1][0].decode()
                 yield last, [event for _, fields in entries if (event := _decoded(fields)) is not None]
@@ -185,7 +214,10 @@ class JobQueue:
     def drop_events(self, until: str) -> None:
         """Remove the events up to and including one; they have been dealt with."""
         milliseconds, _, sequence = until.partition("-")
-        self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}", approximate=False)
+        try:
+            self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}", approximate=False)
+        except Unwritable as error:
+            log.warning("events stay in Redis for now: %s", error)
 
 
 def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:

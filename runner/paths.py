@@ -9,7 +9,7 @@ the first half and every worker the second::
     products/KEY/                 product.json, tree/
     incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
     campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
-                                  lost.jsonl, end.json, and the marks cancelled, collected
+                                  lost.jsonl, end.json, and the marks cancelled, resumed, collected
     drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files
     keys/                         CURVE keys: the lab's own, and the public ones of people and workers
@@ -243,6 +243,11 @@ class CampaignPaths:
     def cancelled(self) -> Path:
         """Present when nobody wants the campaign's further runs; holds the reason."""
         return self.root / "cancelled"
+
+    @property
+    def resumed(self) -> Path:
+        """When the campaign was resumed last; absent if it never was."""
+        return self.root / "resumed"
 
     @property
     def end(self) -> Path:

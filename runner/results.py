@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from runner.model import Campaign, File, Outcome, Prepared, decode, encode
-from runner.paths import AttemptPaths, CampaignPaths, LabPaths, build_log_parcel
+from runner.model import OWN_FAILURES, Campaign, File, Outcome, Past, decode, encode
+from runner.paths import AttemptPaths, CampaignPaths, LabPaths, build_log_parcel, parsed_parcel
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +51,28 @@ def _seed_set(attempt: AttemptPaths, files: Iterable[File]) -> str:
 # ---- head: the commit --------------------------------------------------------------------------------------------
 
 
-def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
-    """Make delivered attempts the results of their runs; return those that count: a run's first, if it is complete.
+def commit(store: LabPaths, delivered: Sequence[Outcome]) -> None:
+    """Make delivered attempts the results of their runs, if they are complete and a run's first; see :func:`fate`.
 
     Several at once cost hardly more than one: what takes time is the disk's journal, once for all files and once for
-    all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.
+    all records.  An attempt that did not arrive complete gets no record, and its run counts as not done.  A run that
+    failed by itself, and may be begun again, gets none either: its files are kept with those of failed runs.
     """
-    complete: list[Outcome] = []
+    complete: dict[str, Outcome] = {}
+    final: dict[tuple[str, int], Outcome] = {}
     for outcome in delivered:
-        is_first = all((other.campaign, other.run) != (outcome.campaign, outcome.run) for other in complete)
-        if is_first and _is_acceptable(store.campaign(outcome.campaign), outcome):
-            complete.append(outcome)
-    for outcome in complete:
+        campaign, run = store.campaign(outcome.campaign), (outcome.campaign, outcome.run)
+        if run in final or outcome.parcel in complete or not _is_acceptable(campaign, outcome):
+            continue
+        earlier = [other.attempt for other in complete.values() if (other.campaign, other.run) == run]
+        if not _may_be_retried(campaign, outcome, earlier):
+            final[run] = outcome
+        complete[outcome.parcel] = outcome
+    for outcome in complete.values():
         incoming = _delivery(store.campaign(outcome.campaign), outcome)
-        _to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
+        to_disk(incoming.log, incoming.outcome, *(incoming.file(file.path) for file in outcome.files))
     places = set()
-    for outcome in complete:
+    for outcome in complete.values():
         campaign = store.campaign(outcome.campaign)
         place = campaign.committed(outcome.run, outcome.attempt, outcome.kind == "done")
         place.parent.mkdir(exist_ok=True)
@@ -75,20 +81,82 @@ def commit(store: LabPaths, delivered: Sequence[Outcome]) -> list[Outcome]:
             shutil.rmtree(place, ignore_errors=True)  # of a commit that was cut short before its record
             os.rename(incoming.root, place)
         places.add(place.parent)
-    _to_disk(*places)
-    _write_durably({store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in complete})
+    to_disk(*places)
+    records = {store.campaign(outcome.campaign).record(outcome.run): encode(outcome) for outcome in final.values()}
+    write_durably(records, replace=False)
     for outcome in delivered:  # what is still there was not accepted
-        incoming_folder = store.campaign(outcome.campaign).parcel(outcome.parcel)
-        shutil.rmtree(incoming_folder, ignore_errors=True)
-    return complete
+        if _is_own_parcel(outcome):
+            shutil.rmtree(store.campaign(outcome.campaign).parcel(outcome.parcel), ignore_errors=True)
+
+
+def fate(store: LabPaths, outcome: Outcome) -> Outcome | Past | None:
+    """Return what became of a delivery: its run's record, whose attempt ever it is; or the failure that is kept.
+
+    None: it did not arrive complete, and nothing is known of the run.
+    """
+    campaign = store.campaign(outcome.campaign)
+    if found := record(campaign, outcome.run):
+        return found
+    kept = AttemptPaths(campaign.committed(outcome.run, outcome.attempt, done=False))
+    return past_of(decode(kept.outcome.read_bytes(), Outcome)) if kept.outcome.exists() else None
+
+
+def arrived(store: LabPaths) -> list[Outcome]:
+    """Return the attempts in the incoming folder that are complete, whether anybody told of them or not."""
+    found = []
+    for folder in store.incoming.iterdir() if store.incoming.is_dir() else ():
+        if parsed_parcel(folder.name) is None:
+            continue
+        try:
+            outcome: Outcome = decode(AttemptPaths(folder).outcome.read_bytes(), Outcome)
+            if (
+                outcome.parcel == folder.name
+                and _is_own_parcel(outcome)
+                and not _missing(AttemptPaths(folder), outcome)
+            ):
+                found.append(outcome)
+        except (OSError, ValueError):
+            continue  # it is still on its way, or was taken just now
+    return found
 
 
 def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
     """Record that a run is over without having left anything; False if it is over already."""
-    if store.record(outcome.run).exists():
+    return write_durably({store.record(outcome.run): encode(outcome)}, replace=False, half="lost") != []
+
+
+def past_of(outcome: Outcome) -> Past:
+    """Return what is told of an attempt that did not make its run over."""
+    return Past(
+        outcome.run,
+        outcome.attempt,
+        outcome.kind,
+        outcome.host,
+        outcome.slot,
+        outcome.started,
+        outcome.ended,
+        outcome.error,
+    )
+
+
+def _may_be_retried(store: CampaignPaths, outcome: Outcome, others: Iterable[int]) -> bool:
+    """Say whether a run that failed by itself is to be begun again.
+
+    What failed before is on the disk; ``others``: its attempts that came together with this one.
+    """
+    if outcome.kind not in OWN_FAILURES or store.cancelled.exists():
         return False
-    _write_durably({store.record(outcome.run): encode(outcome)})
-    return True
+    try:
+        campaign: Campaign = decode(store.campaign.read_bytes(), Campaign)
+    except ValueError:  # of another version of labfleet
+        return False
+    failed = {path.name for path in store.failed.glob(f"{outcome.run}.*")} | {f"{outcome.run}.{n}" for n in others}
+    return len(failed - {f"{outcome.run}.{outcome.attempt}"}) < campaign.limits.retries
+
+
+def _is_own_parcel(outcome: Outcome) -> bool:
+    """Say whether the folder that is to hold an attempt's files is called after it: all others are somebody else's."""
+    return parsed_parcel(outcome.parcel) == (outcome.campaign, outcome.run, outcome.attempt)
 
 
 def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
@@ -99,13 +167,27 @@ def _delivery(store: CampaignPaths, outcome: Outcome) -> AttemptPaths:
 
 
 def _is_acceptable(store: CampaignPaths, outcome: Outcome) -> bool:
-    """Say whether a delivery is complete and the first of its run."""
-    incoming = _delivery(store, outcome)
-    sizes = {incoming.log: outcome.log_size} | {incoming.file(file.path): file.size for file in outcome.files}
-    wrong = [path for path, size in sizes.items() if not _is_own_file(incoming.root, path, size)]
-    if wrong:
-        log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, wrong[0])
-    return not wrong and not store.record(outcome.run).exists()
+    """Say whether a delivery is complete, the first of its run, and of a campaign that is under way."""
+    if not store.root.is_dir() or not _is_own_parcel(outcome):
+        return False  # the campaign was removed, or never was
+    missing = _missing(_delivery(store, outcome), outcome)
+    if missing:
+        log.error("run %d of %s: %s was not delivered complete", outcome.run, outcome.campaign, missing)
+    if missing or store.record(outcome.run).exists() or store.end.exists():
+        return False
+    # Somebody else has ended this execution: a campaign that was resumed since wants another one.
+    return outcome.kind != "cancelled" or store.cancelled.exists()
+
+
+def _missing(delivery: AttemptPaths, outcome: Outcome) -> Path | None:
+    """Return a file that is not there as the outcome says; None if all are."""
+    try:
+        if decode(delivery.outcome.read_bytes(), Outcome) != outcome:
+            return delivery.outcome  # that of another execution
+    except (OSError, ValueError):
+        return delivery.outcome
+    sizes = {delivery.log: outcome.log_size} | {delivery.file(file.path): file.size for file in outcome.files}
+    return next((path for path, size in sizes.items() if not _is_own_file(delivery.root, path, size)), None)
 
 
 def _is_own_file(top: Path, path: Path, size: int) -> bool:
@@ -113,7 +195,8 @@ def _is_own_file(top: Path, path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size and path.resolve() == top.resolve() / path.relative_to(top)
 
 
-def _to_disk(*paths: Path) -> None:
+def to_disk(*paths: Path) -> None:
+    """Wait until files or folders are on the disk as they are now."""
     for path in paths:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -122,16 +205,36 @@ def _to_disk(*paths: Path) -> None:
             os.close(handle)
 
 
-def _write_durably(contents: Mapping[Path, bytes]) -> None:
-    """Write files so that each is there complete or not at all, whenever the power fails."""
-    halves = {path.with_name(f".{path.name}.new"): path for path in contents}
-    for half, path in halves.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(contents[path])
-    _to_disk(*halves)
-    for half, path in halves.items():
+def write_durably(contents: Mapping[Path, bytes], *, replace: bool = True, half: str = "new") -> list[Path]:
+    """Write files so that each is there complete or not at all, whenever the power fails; return those written.
+
+    ``replace``: False lets a file stay that is there already, also one that appears meanwhile.  Threads that may write
+    the same file do so under different names first: ``half`` is their end.
+    """
+    drafts = {path.with_name(f".{path.name}.{half}"): path for path in contents}
+    for draft, path in drafts.items():
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            to_disk(path.parent.parent)
+        draft.write_bytes(contents[path])
+    to_disk(*drafts)
+    written = [path for draft, path in drafts.items() if _put_in_place(draft, path, replace=replace)]
+    to_disk(*{path.parent for path in contents})
+    return written
+
+
+def _put_in_place(half: Path, path: Path, *, replace: bool) -> bool:
+    """Give a complete file its name; False if there is another one, which stays."""
+    if replace:
         os.rename(half, path)
-    _to_disk(*{path.parent for path in contents})
+        return True
+    try:
+        os.link(half, path)
+    except FileExistsError:
+        return False
+    finally:
+        half.unlink()
+    return True
 
 
 def take_product(store: LabPaths, key: str, parcel: str) -> None:
@@ -152,17 +255,6 @@ def take_build_log(store: LabPaths, campaign: str) -> None:
     if (parcel / "build.log").is_file():
         os.replace(parcel / "build.log", store.campaign(campaign).build_log)
     shutil.rmtree(parcel, ignore_errors=True)
-
-
-def accept(store: CampaignPaths, campaign: Campaign) -> None:
-    """Write down a submitted campaign; its environment may hold private things, so only its owner may read it."""
-    store.root.mkdir(parents=True, mode=0o700)
-    _write_durably({store.campaign: encode(campaign)})
-
-
-def note_prepared(store: CampaignPaths, prepared: Prepared) -> None:
-    """Write down the runs of a campaign."""
-    _write_durably({store.prepared: encode(prepared)})
 
 
 def record(store: CampaignPaths, run: int) -> Outcome | None:

@@ -40,13 +40,6 @@ def hub(machine: Machine) -> None:
     Hub(machine.paths, guarded=machine.settings is not None).run(machine.logs, machine.hub)
 
 
-def idle(machine: Machine) -> None:
-    """End with status 0 if no campaign is under way, else with 1."""
-    from runner.job_queue import JobQueue
-
-    sys.exit(int(JobQueue(_redis(machine)).has_campaigns()))
-
-
 def check(machine: Machine) -> None:
     """Print what the machine finds out about itself; ``labfleet doctor`` reads it."""
     from runner import self_check
@@ -178,7 +171,6 @@ ROLES: Mapping[str, Callable[[Machine], None]] = {
     "local": local,
     "foreman": foreman,
     "hub": hub,
-    "idle": idle,
     "check": check,
     "agent": agent,
     "slot": slot,

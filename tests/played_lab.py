@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zmq
 
-from runner import results
+from runner import ledger, results
 from runner.lab import Lab
 from runner.messages import (
     Accepted,
@@ -146,7 +146,7 @@ class PlayedForeman:
                 self._send(client, Campaigns(self._statuses()))
             case Submit(campaign):
                 self.campaigns[campaign.id] = campaign
-                results.accept(self.paths.campaign(campaign.id), campaign)
+                ledger.accept(self.paths.campaign(campaign.id), campaign)
                 self._send(client, Accepted())
                 self._followers.add(client)
                 self.history.setdefault(campaign.id, [])
@@ -238,7 +238,8 @@ class PlayedLab(Lab):
         files: Mapping[str, bytes] = {f"results/General-#{run}.sca": contents.encode()}
         outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
         self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
-        assert results.commit(self.paths, [outcome]) == [outcome]
+        results.commit(self.paths, [outcome])
+        assert results.record(self.paths.campaign(campaign.id), run) == outcome
         return RunCommitted(outcome)
 
 

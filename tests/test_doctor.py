@@ -315,9 +315,9 @@ TROUBLES: dict[str, tuple[Change, list[tuple[Severity, str, str, str, str]]]] = 
         at("w1", "facts", "containers", "labfleet-distcc", "image", value="sha256:older"),
         [(ERR, "w1", "image", "labfleet-distcc still runs another image", f"{PROVISION} --limit w1")],
     ),
-    "the foreman keeps its image until it has no campaigns": (
+    "the foreman runs an older image": (
         at("head", "facts", "containers", "labfleet-foreman", "image", value="sha256:older"),
-        [(WARN, "head", "image", "labfleet-foreman still runs another image", PROVISION)],
+        [(ERR, "head", "image", "labfleet-foreman still runs another image", PROVISION)],
     ),
     "older code": (
         at("w1", "facts", "containers", "labfleet-worker", "revision", value="0" * 40),

@@ -105,7 +105,7 @@ def test_code_that_is_not_the_deployed_is_told() -> None:
 def test_the_foremans_own_code_is_told() -> None:
     # Given a foreman that waits for its campaigns to end, when the lab is shown, then that is said
     last = table(lab(READY, revision=OLD)).splitlines()[-1]
-    assert last == "the foreman runs revision bbbbbbb, and takes aaaaaaa when no campaign is under way"
+    assert last == "the foreman runs revision bbbbbbb; deployed is aaaaaaa"
     # And when nothing is to be said of code, nothing is
     assert "revision " not in table(lab(READY)).splitlines()[-1]
 

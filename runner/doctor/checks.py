@@ -139,8 +139,6 @@ def _image_of(role: str, look: Look, facts: Facts, lab: Known) -> list[Problem]:
         return [error(f"its image {_tag(wanted)} is not the one that the head calls so", advice)]
     running = {name: facts.containers[name] for name in SERVICES[role] if name in facts.containers}
     wrong = [name for name, its in running.items() if (its.image, its.image_name) != (there.image, there.name)]
-    if role == HEAD and "labfleet-foreman" in wrong:  # it is only restarted when no campaign is under way
-        return [warning(f"{', '.join(wrong)} still runs another image than {_tag(wanted)}", lab.commands.provision())]
     return [error(f"{', '.join(wrong)} still runs another image than {_tag(wanted)}", advice)] if wrong else []
 
 

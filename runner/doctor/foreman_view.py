@@ -43,7 +43,7 @@ def _foreman(lab: Machines) -> list[Problem]:
     if lab.revision == lab.deployed:
         return []
     text = f"the foreman runs revision {lab.revision[:SHORT]} of labfleet's code; deployed is {lab.deployed[:SHORT]}"
-    return [warning(text, "it takes that over when no campaign is under way")]
+    return [warning(text, "the administrator runs: labfleet upgrade")]
 
 
 def _state(status: MachineStatus, looked_at: bool) -> list[Problem]:
@@ -51,7 +51,14 @@ def _state(status: MachineStatus, looked_at: bool) -> list[Problem]:
         return []
     text = f"{status.state}: {status.reason}"
     if status.state == "draining":
-        return [warning(text, "on that machine: systemctl start labfleet-worker, when it has ended")]
+        again = (
+            f"labfleet undrain {status.name}; or on that machine: systemctl start labfleet-worker, when it has ended"
+        )
+        return [warning(text, again)]
+    if status.state == "unwell":
+        return [
+            error(text, f"when that is mended, it gets runs again by itself, or by: labfleet undrain {status.name}")
+        ]
     seems_well = "nothing wrong is seen on it; on that machine: journalctl -n 30 -u labfleet-worker"
     return [error(text, seems_well if looked_at else f"is it switched on?  If so, {TELL}")]
 

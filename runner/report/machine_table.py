@@ -86,10 +86,7 @@ def _code(lab: Machines) -> list[str]:
             f"{', '.join(map(one_line, behind))}"
         )
     if lab.revision and lab.revision != lab.deployed:
-        lines.append(
-            f"the foreman runs revision {lab.revision[:SHORT]}, and takes {lab.deployed[:SHORT]} when no campaign is "
-            "under way"
-        )
+        lines.append(f"the foreman runs revision {lab.revision[:SHORT]}; deployed is {lab.deployed[:SHORT]}")
     return lines
 
 
@@ -99,7 +96,8 @@ def as_json(lab: Machines) -> str:
     - ``revision``, ``deployed``: of labfleet's code, that the foreman runs, and that everybody is to run
     - ``machines``: a list of one object per machine, by name:
 
-      - ``name``; ``state``: ``ready``, ``draining`` or ``away``; ``reason``: a sentence, or empty; ``busy``: slots
+      - ``name``; ``state``: ``ready``, ``draining``, ``unwell`` or ``away``; ``reason``: a sentence, or empty
+      - ``busy``: slots that have a run, or are to get one
       - ``slots``; ``load``; ``memory_free``, ``memory_total``, ``disk_free``, ``disk_total`` in bytes; ``image``;
         ``revisions``: those that its slots run; ``tags``; ``desktop``: null where it has not told of itself
     """

@@ -3,33 +3,52 @@
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import zmq
+from msgspec.structs import replace
 
+from runner.errors import LabFailed
 from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect, host_queue
 from runner.lab import ForemanClient, Lab
 from runner.messages import (
     AnyAnswer,
     AnyEvent,
+    AskCampaigns,
+    AttemptFailed,
     CampaignEnded,
     CampaignPrepared,
+    Campaigns,
+    CampaignTaken,
     Cancel,
     ChunkEnded,
     ChunkStarted,
+    Collected,
     DeliveryFailed,
+    Drain,
     Event,
+    Explain,
+    Explained,
+    Follow,
+    Held,
+    HostReport,
     HostUp,
+    Resume,
     RunCommitted,
+    RunDelivered,
     SlotDied,
     Submit,
 )
-from runner.model import Attempt, Chunk, Prepared, Run, decode
-from runner.paths import LabPaths
+from runner.model import Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, decode, encode
+from runner.paths import AttemptPaths, LabPaths, attempt_parcel
 from tests.conftest import eventually
 from tests.integration.test_job_queue import campaign, queued
+
+T = TypeVar("T")
 
 _FOREMAN = """
 import sys
@@ -45,50 +64,112 @@ Foreman(place, JobQueue(connect(sys.argv[2]))).run()
 
 
 class World:
-    """A foreman process, a client that follows a campaign of one run, and the workers' end of Redis."""
+    """A foreman process, a client that follows a campaign of some runs, and the workers' end of Redis.
+
+    A thread plays the agent of the host "red": it reports every second what ``holds`` and ``spool`` say.
+    """
 
     def __init__(self, folder: str, redis_url: str) -> None:
-        lab = Lab(f"ipc://{folder}/foreman", "", LabPaths(Path(folder)))
-        argv = [sys.executable, "-c", _FOREMAN, folder, redis_url, lab.foreman]
-        self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2])
+        self.paths = LabPaths(Path(folder))
+        self._lab = Lab(f"ipc://{folder}/foreman", "", self.paths)
+        self._redis_url = redis_url
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.client, self.other = ForemanClient(self._context, lab), ForemanClient(self._context, lab)
         self.redis = connect(redis_url)
         self.workers = WorkerEnd(self.redis)
+        self.holds: tuple[Held, ...] = ()
+        self.spool: tuple[str, ...] = ()
+        self.trouble = ""
+        self.reports = threading.Event()
+        self._reported = 0
+        self._closed = threading.Event()
+        self._agent = threading.Thread(target=self._report, daemon=True)
+        self.start_foreman()
+        self._agent.start()
+
+    def start_foreman(self) -> None:
+        """Start a foreman, and clients of it."""
+        argv = [sys.executable, "-c", _FOREMAN, str(self.paths.home), self._redis_url, self._lab.foreman]
+        self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2])
+        self.client, self.other = ForemanClient(self._context, self._lab), ForemanClient(self._context, self._lab)
         self.seen: list[AnyEvent | AnyAnswer] = []
 
-    def begin(self) -> Chunk:
-        """Submit a campaign of one run, and return its chunk, which a slot has begun."""
-        self.workers.post(HostUp("red", 1))
+    def visitor(self) -> ForemanClient:
+        """Return a client that follows nothing."""
+        return ForemanClient(self._context, self._lab)
+
+    def kill_foreman(self) -> None:
+        """Kill the foreman; its clients forget it."""
+        self.process.kill()
+        self.process.wait()
+        self.client.close()
+        self.other.close()
+
+    def _report(self) -> None:
+        workers = WorkerEnd(connect(self._redis_url))
+        while not self._closed.is_set():
+            if self.reports.wait(0.2):
+                workers.post(HostReport("red", 1, holds=self.holds, spool=self.spool, trouble=self.trouble))
+                self._reported += 1
+                self._closed.wait(1)
+
+    def begin(self, runs: int = 1) -> Chunk:
+        """Submit a campaign, and return its first chunk, which a slot has begun."""
+        self.reports.set()
         self.client.ask(Submit(campaign("c1")))
-        self.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", (Run(0, {}),))))
+        listed = tuple(Run(number, {}) for number in range(runs))
+        self.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", listed)))
         eventually(self.chunks, "a chunk")
         (chunk,) = self.chunks()
-        self.workers.post(ChunkStarted("c1", chunk.id, "red", "slot1"))
+        self.take(chunk)
         eventually(lambda: any(found.running for found in self.other.status().campaigns), "that it is begun")
         return chunk
+
+    def take(self, chunk: Chunk) -> None:
+        """A slot takes a chunk from the queue, and has it."""
+        self.redis.delete(f"rq:queue:{host_queue('red')}")
+        self.holds = (Held("slot1", "c1", chunk.id, chunk.attempts),)
+        self.workers.post(ChunkStarted("c1", chunk.id, "red", "slot1"))
+
+    def deliver(self, attempt: Attempt, kind: Kind = "done", execution: str = "7f3a", tell: bool = True) -> Outcome:
+        """Bring an attempt to the foreman, as an uploader does."""
+        name = attempt_parcel("c1", attempt.run, attempt.number, execution)
+        outcome = Outcome("c1", attempt.run, attempt.number, kind, 0, "red", "slot1", 1.0, 2.0, parcel=name)
+        parcel = AttemptPaths(self.paths.incoming / name)
+        parcel.files.mkdir(parents=True)
+        parcel.log.touch()
+        parcel.outcome.write_bytes(encode(outcome))
+        if tell:
+            self.workers.post(RunDelivered(outcome))
+        return outcome
 
     def chunks(self) -> list[Chunk]:
         """Return what is in the host's queue."""
         return [decode(argument, Chunk) for argument in queued(self.redis, host_queue("red"))]
+
+    def reported(self) -> int:
+        """Return how many reports there were."""
+        return self._reported
 
     def chunk_of(self, attempt: Attempt) -> Chunk:
         """Return the chunk that holds an attempt, as soon as it is queued."""
         eventually(lambda: any(attempt in chunk.attempts for chunk in self.chunks()), f"{attempt}")
         return next(chunk for chunk in self.chunks() if attempt in chunk.attempts)
 
-    def has_ended(self) -> bool:
-        """Say whether the client has been told that the campaign has ended."""
+    def heard(self, kind: type[T]) -> list[T]:
+        """Return what the client has been told of a kind."""
         while (message := self.client.receive(AnyEvent | AnyAnswer)) is not None:
             self.seen.append(message)
-        return any(isinstance(message, CampaignEnded) for message in self.seen)
+        return [message for message in self.seen if isinstance(message, kind)]
+
+    def has_ended(self) -> bool:
+        """Say whether the client has been told that the campaign has ended."""
+        return bool(self.heard(CampaignEnded))
 
     def close(self) -> None:
         """End everything."""
-        self.process.kill()
-        self.process.wait()
-        self.client.close()
-        self.other.close()
+        self._closed.set()
+        self._agent.join()
+        self.kill_foreman()
         self.redis.close()
         self._context.destroy(linger=0)
 
@@ -103,21 +184,245 @@ def world(redis_url: str) -> Iterator[World]:
 
 
 def test_a_campaign_ends_when_its_last_run_is_given_up(world: World) -> None:
-    # Given a run that a slot cannot do
+    # Given a run that takes its slot down, whenever it is begun
     chunk = world.begin()
     for number in (1, 2, 3):
-        # When it has been begun as often as it may be
-        world.workers.post(ChunkStarted("c1", chunk.id, "red", "slot1"))
-        world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts, "no space left"))
+        world.holds = ()
+        world.workers.post(SlotDied("red", "slot1"))
         if number < 3:
             chunk = world.chunk_of(Attempt(0, number + 1))
-
+            world.take(chunk)
     # Then it is lost, with the reason, the campaign ends, and the foreman goes on
     eventually(world.has_ended, "the end")
-    (committed,) = [message for message in world.seen if isinstance(message, RunCommitted)]
+    (committed,) = world.heard(RunCommitted)
     assert committed.outcome.kind == "lost"
-    assert "no space left" in committed.outcome.error
+    assert "its worker died" in committed.outcome.error
+    assert [failed.past.number for failed in world.heard(AttemptFailed)] == [1, 2, 3]
     assert world.other.status().campaigns == ()
+
+
+def test_a_machine_whose_slot_has_trouble_of_its_own_is_left_alone_for_a_while(world: World) -> None:
+    # Given a slot that cannot do its chunk
+    chunk = world.begin()
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts, "no space left"))
+    # Then its machine is unwell and gets nothing, everybody can see why, and the run waits
+    eventually(lambda: _state(world) == ("unwell", "no space left"), "that the machine is unwell")
+    assert world.chunks() == []
+    answer = world.other.ask(Explain("c1", 0))
+    assert isinstance(answer, Explained)
+    assert "no space left" in answer.text
+    # … and after that it gets it again
+    world.chunk_of(Attempt(0, 2))
+
+
+def _state(world: World) -> tuple[str, str]:
+    (red,) = world.other.machines().machines
+    return red.state, red.reason
+
+
+# ---- leases --------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_of_which_no_report_tells_any_more_is_begun_again(world: World) -> None:
+    # Given a slot that has begun a chunk
+    world.begin()
+    # When reports come, but none has the chunk any more: its slot hangs
+    world.holds = ()
+    # Then its run begins again, and followers are told
+    world.chunk_of(Attempt(0, 2))
+    (failed,) = world.heard(AttemptFailed)
+    assert (failed.past.number, failed.past.kind, failed.past.host) == (1, "lost", "red")
+
+
+def test_a_chunk_that_is_reported_stays_where_it_is(world: World) -> None:
+    # Given a slot that works for much longer than a lease, and a second run that waits for it
+    chunk = world.begin(runs=2)
+    began = world.reported()
+    # When more reports have come than a lease is long
+    eventually(lambda: world.reported() > began + 10, "ten reports", 60)
+    # Then nothing was begun again, and its outcome is the run's first attempt
+    assert world.heard(AttemptFailed) == []
+    world.deliver(chunk.attempts[0])
+    eventually(lambda: world.heard(RunCommitted), "the commit")
+    assert world.heard(RunCommitted)[0].outcome.attempt == 1
+
+
+def test_the_first_of_two_executions_counts_and_the_other_is_ended(world: World) -> None:
+    # Given a slot that hung, so that its run was given to another one
+    first = world.begin(runs=2)
+    world.holds = ()
+    second = world.chunk_of(Attempt(0, 2))
+    # When the one that hung wakes up, and the other one is done first
+    world.redis.delete(f"rq:queue:{host_queue('red')}")
+    world.holds = (
+        Held("slot1", "c1", first.id, first.attempts),
+        Held("slot2", "c1", second.id, second.attempts),
+    )
+    world.deliver(Attempt(0, 2), execution="beef")
+    # Then its result is the run's, and the slot that wakes up is told that nobody needs its own
+    eventually(lambda: world.redis.exists(f"labfleet:revoked:{first.id}"), "that the first is revoked")
+    world.deliver(Attempt(0, 1), execution="dead")
+    eventually(lambda: not list(world.paths.incoming.iterdir()), "that the zombie's parcel is gone")
+    assert [committed.outcome.attempt for committed in world.heard(RunCommitted)] == [2]
+    assert [path.name for path in (world.paths.campaign("c1").root / "runs").iterdir()] == ["0.2"]
+
+
+def test_a_chunk_that_is_neither_queued_nor_begun_is_queued_again(world: World) -> None:
+    # Given a chunk that was popped by a slot which died before it could tell
+    world.reports.set()
+    world.client.ask(Submit(campaign("c1")))
+    world.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", (Run(0, {}),))))
+    eventually(world.chunks, "a chunk")
+    (lost,) = world.chunks()
+    world.redis.delete(f"rq:queue:{host_queue('red')}")
+    # Then its run is queued once more, and no attempt is counted
+    eventually(lambda: any(chunk.id != lost.id for chunk in world.chunks()), "another chunk")
+    assert world.chunk_of(Attempt(0, 1)).id != lost.id
+
+
+def test_what_arrived_counts_even_if_nobody_could_tell(world: World) -> None:
+    # Given an uploader that died between delivering and telling
+    chunk = world.begin()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+    world.holds = ()
+    world.deliver(chunk.attempts[0], tell=False)
+    # Then the run is done
+    eventually(world.has_ended, "the end")
+    assert [committed.outcome.attempt for committed in world.heard(RunCommitted)] == [1]
+
+
+# ---- a foreman that dies -------------------------------------------------------------------------------------------
+
+
+def test_a_new_foreman_goes_on_where_the_old_one_was_killed(world: World) -> None:
+    # Given a campaign of four runs: one done, one under way, one through and waiting for the uploader, one not begun
+    chunk = world.begin(runs=4)
+    world.deliver(Attempt(0, 1))
+    eventually(lambda: world.heard(RunCommitted), "the first commit")
+    # When the foreman is killed, and a new one starts
+    world.kill_foreman()
+    world.holds = (Held("slot1", "c1", "c1-older", (Attempt(1, 3),)),)
+    world.spool = (attempt_parcel("c1", 2, 1, "feed"),)
+    world.start_foreman()
+    # Then it gives out only what nobody has
+    world.client.ask(Follow("c1"))
+    world.deliver(Attempt(1, 3), execution="beef")
+    eventually(lambda: len(world.heard(RunCommitted)) == 2, "the outcome of the one under way")
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", "c1-older", "red"))
+    assert [attempt.run for attempt in world.chunk_of(Attempt(3, 1)).attempts] == [3]
+    # … whoever follows is told everything from the beginning
+    (taken,) = world.heard(CampaignTaken)
+    assert taken.what == campaign("c1")
+    assert len(world.heard(CampaignPrepared)) == 1
+    # … and nothing that is done is done again
+    assert chunk.attempts == (Attempt(0, 1),)
+    assert [committed.outcome.attempt for committed in world.heard(RunCommitted)] == [1, 3]
+    assert world.heard(AttemptFailed) == []
+
+
+def test_who_comes_after_the_end_is_told_the_whole_story(world: World) -> None:
+    # Given a campaign that has ended while nobody followed, and a new foreman
+    chunk = world.begin()
+    world.deliver(chunk.attempts[0])
+    eventually(world.has_ended, "the end")
+    world.kill_foreman()
+    world.start_foreman()
+    # When somebody follows it, then everything is told, the end last
+    world.client.ask(Follow("c1"))
+    eventually(world.has_ended, "the end")
+    assert [type(message) for message in world.seen] == [CampaignTaken, CampaignPrepared, RunCommitted, CampaignEnded]
+
+
+def test_a_campaign_that_nobody_knows_cannot_be_followed(world: World) -> None:
+    # Given a lab, when somebody follows a campaign that it does not have, then that is an error which says what to do
+    with pytest.raises(LabFailed, match="no campaign c9") as caught:
+        world.client.ask(Follow("c9"))
+    assert "labfleet campaigns" in caught.value.hint
+
+
+def test_a_redis_that_forgot_everything_is_told_again(world: World) -> None:
+    # Given a run under way
+    chunk = world.begin()
+    # When Redis and the foreman are gone, and everything that Redis knew
+    world.kill_foreman()
+    world.redis.flushall()
+    world.start_foreman()
+    # Then workers find the campaign again, and its run is not begun a second time
+    eventually(lambda: world.redis.exists("labfleet:campaign:c1"), "the campaign")
+    assert world.workers.prepared("c1").runs == (Run(0, {}),)
+    world.client.ask(Follow("c1"))
+    world.deliver(chunk.attempts[0])
+    eventually(world.has_ended, "the end")
+    assert [committed.outcome.attempt for committed in world.heard(RunCommitted)] == [1]
+
+
+# ---- failures, cancelling, resuming --------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_by_itself_is_begun_again_as_often_as_was_asked(world: World) -> None:
+    # Given a campaign that asks for one more attempt
+    world.reports.set()
+    world.client.ask(Submit(replace(campaign("c1"), limits=Limits(retries=1))))
+    world.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", (Run(0, {}),))))
+    for number in (1, 2):
+        chunk = world.chunk_of(Attempt(0, number))
+        world.take(chunk)
+        # When the run fails each time
+        world.deliver(Attempt(0, number), "crash")
+        world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+        world.holds = ()
+    # Then it is over after the second, and both are kept
+    eventually(world.has_ended, "the end")
+    assert [(one.past.number, one.past.kind) for one in world.heard(AttemptFailed)] == [(1, "crash")]
+    assert [(one.outcome.attempt, one.outcome.kind) for one in world.heard(RunCommitted)] == [(2, "crash")]
+    assert sorted(path.name for path in world.paths.campaign("c1").failed.iterdir()) == ["0.1", "0.2"]
+
+
+def test_a_campaign_ends_itself_after_too_many_failures(world: World) -> None:
+    # Given a campaign of three runs that wants at most one failure
+    world.reports.set()
+    world.client.ask(Submit(replace(campaign("c1"), limits=Limits(max_failures=1))))
+    listed = tuple(Run(number, {}) for number in range(3))
+    world.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", listed)))
+    eventually(world.chunks, "a chunk")
+    (chunk,) = world.chunks()
+    world.take(chunk)
+    # When one fails
+    world.deliver(chunk.attempts[0], "error")
+    world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+    world.holds = ()
+    # Then the rest is cancelled, with the reason
+    eventually(world.has_ended, "the end")
+    (ended,) = world.heard(CampaignEnded)
+    assert ended.cancelled
+    assert "--max-failures is 1" in ended.reason
+
+
+def test_what_is_not_done_can_be_resumed(world: World) -> None:
+    # Given a campaign of two runs: one done, and it was cancelled before the other one
+    chunk = world.begin(runs=2)
+    world.deliver(chunk.attempts[0])
+    eventually(lambda: world.heard(RunCommitted), "the commit")
+    world.other.ask(Cancel("c1"))
+    world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+    world.holds = ()
+    eventually(world.has_ended, "the end")
+    # When it is resumed
+    world.other.ask(Resume("c1"))
+    # Then the other one alone is done
+    assert not world.redis.exists("labfleet:cancelled:c1")
+    second = world.chunk_of(Attempt(1, 1))
+    assert len(second.attempts) == 1
+    world.client.ask(Follow("c1"))
+    world.take(second)
+    world.deliver(second.attempts[0], execution="beef")
+    eventually(lambda: len(world.heard(CampaignEnded)) == 2, "the second end")
+    assert not world.heard(CampaignEnded)[-1].cancelled
+    # … and then there is nothing to resume
+    with pytest.raises(LabFailed, match="are done"):
+        world.other.ask(Resume("c1"))
 
 
 def test_a_cancelled_campaign_ends_when_the_slot_dies_that_still_had_a_run(world: World) -> None:
@@ -139,12 +444,56 @@ def test_a_cancelled_campaign_ends_when_its_last_delivery_fails(world: World) ->
     eventually(world.has_ended, "the end")
 
 
+def test_a_cancelled_campaign_is_cancelled_for_the_next_foreman_too(world: World) -> None:
+    # Given a campaign that was cancelled while a run is under way, and then the foreman was killed
+    chunk = world.begin(runs=2)
+    world.other.ask(Cancel("c1"))
+    world.kill_foreman()
+    world.redis.flushall()
+    world.start_foreman()
+    # Then the slots are told again, and nothing else of it begins
+    eventually(lambda: world.redis.exists("labfleet:cancelled:c1"), "the mark")
+    world.client.ask(Follow("c1"))
+    eventually(lambda: world.other.status().campaigns[0].running, "that its slot is known")
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts))
+    eventually(world.has_ended, "the end")
+    assert world.heard(CampaignEnded)[-1].cancelled
+    assert world.chunks() == []
+
+
+# ---- machines ------------------------------------------------------------------------------------------------------
+
+
 def test_what_a_host_had_begun_is_begun_again_when_its_agent_is_a_new_one(world: World) -> None:
     # Given a run that a slot has begun
     chunk = world.begin()
     # When another agent of its host appears, then the run is begun again
+    world.holds = ()
     world.workers.post(HostUp("red", 1))
     eventually(lambda: any(other.id != chunk.id for other in world.chunks()), "that it is begun again")
+
+
+def test_a_drained_machine_gets_nothing_until_it_is_undrained(world: World) -> None:
+    # Given a machine that somebody drains while it has a run, and another foreman after that
+    chunk = world.begin(runs=2)
+    world.other.ask(Drain("red", drained=True))
+    world.deliver(chunk.attempts[0])
+    world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+    world.holds = ()
+    world.kill_foreman()
+    world.start_foreman()
+    # Then it gets no further run, and the table says who wanted that
+    world.client.ask(Follow("c1"))
+    eventually(lambda: world.heard(RunCommitted), "the run that it had")
+    eventually(lambda: _state(world)[0] == "draining", "that it is known to be drained")
+    assert "labfleet undrain red" in _state(world)[1]
+    assert world.chunks() == []
+    # When it is undrained, then it does
+    world.other.ask(Drain("red", drained=False))
+    world.chunk_of(Attempt(1, 1))
+    with pytest.raises(LabFailed, match="no machine blue"):
+        world.other.ask(Drain("blue", drained=True))
 
 
 @pytest.mark.parametrize("news", [SlotDied("red", "builder"), HostUp("red", 1)])
@@ -160,14 +509,59 @@ def test_a_build_whose_builder_died_is_done_again(world: World, news: Event) -> 
     eventually(lambda: queued(world.redis, BUILD_QUEUE) == ["c1"], "the build job")
 
 
+def test_a_build_of_which_nobody_tells_is_done_again_and_one_that_is_held_is_not(world: World) -> None:
+    # Given two campaigns whose build jobs are gone from the queue, one of them with a builder
+    world.reports.set()
+    for name in ("c1", "c2"):
+        world.other.ask(Submit(campaign(name)))
+    eventually(lambda: queued(world.redis, BUILD_QUEUE) == ["c1", "c2"], "the build jobs")
+    world.holds = (Held("builder", "c1"),)
+    began = world.reported()
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    # When nothing is heard of the other one for a while, then it alone is queued again
+    eventually(lambda: "c2" in queued(world.redis, BUILD_QUEUE), "the build job")
+    assert world.reported() > began + 5
+    assert queued(world.redis, BUILD_QUEUE) == ["c2"]
+
+
+# ---- requests ------------------------------------------------------------------------------------------------------
+
+
 def test_a_campaign_s_id_is_used_once(world: World) -> None:
     # Given a campaign that was submitted before
     world.begin()
-    world.workers.post(SlotDied("red", "slot1"))
-    # When another one comes with its id, then it is refused, and the foreman goes on
+    # When nonsense comes, and another campaign with its id, then both are refused, and the foreman goes on
     world.other.socket.send(b'{"type":"Nonsense"}')
     assert world.other.socket.poll(10_000)
     world.other.socket.recv()
-    with pytest.raises(Exception, match="there is one"):
-        world.other.ask(Submit(campaign("c1")))
+    with pytest.raises(LabFailed, match="there is one"):
+        world.other.ask(Submit(replace(campaign("c1"), config="Other")))
     assert len(world.other.status().campaigns) == 1
+
+
+def test_the_same_campaign_submitted_twice_is_taken_on_once(world: World) -> None:
+    # Given a client that does not know whether its campaign was taken on
+    world.begin()
+    # When it submits it once more, then it is told what has happened so far
+    world.other.ask(Submit(campaign("c1")))
+    assert world.other.socket.poll(10_000)
+    assert isinstance(world.other.receive(AnyEvent), CampaignTaken)
+    visitor = world.visitor()
+    assert len(visitor.status().campaigns) == 1
+    visitor.close()
+
+
+def test_the_list_of_campaigns_has_those_that_have_ended(world: World) -> None:
+    # Given a campaign that has ended, and whose results are at home, and one that is under way
+    chunk = world.begin()
+    world.deliver(chunk.attempts[0])
+    eventually(world.has_ended, "the end")
+    world.other.ask(Collected("c1"))
+    world.other.ask(Submit(campaign("c2")))
+    # When the list is asked for, then both are there, each as it stands
+    answer = world.other.ask(AskCampaigns())
+    assert isinstance(answer, Campaigns)
+    assert [(one.id, one.phase, one.done, one.collected) for one in answer.campaigns] == [
+        ("c1", "done", 1, True),
+        ("c2", "building", 0, False),
+    ]

@@ -106,7 +106,7 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
     told = campaigns.cancelled(client, folder, campaign, running)
     assert {run["kind"] for run in told["runs"]} <= {"done", "cancelled", "not run"}
     assert {run["attempt"] for run in told["runs"] if "attempt" in run} == {1}
-    # … and as no campaign is under way any more, the foreman takes it, too
+    # … and the foreman has taken it, too
     table: dict[str, Any] = {}
 
     def is_one_revision() -> bool:
@@ -121,7 +121,7 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
 def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(provisioned_lab: Lab) -> None:
     # Given a campaign of the first person's under way
     client = provisioned_lab.client
-    folder = campaigns.scripted(client, "first", runs=300, seconds=1)
+    folder = campaigns.scripted(client, "first", runs=3000, seconds=1)
     running = campaigns.start(client, folder)
     eventually(lambda: campaigns.begun(provisioned_lab, folder) > 0, "the first results", 120)
     campaign = campaigns.under_way(client)

@@ -1,0 +1,285 @@
+"""The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from runner import ledger, results
+from runner.job_queue import JobQueue
+from runner.ledger import End, Kept
+from runner.messages import (
+    AttemptFailed,
+    CampaignEnded,
+    CampaignPrepared,
+    CampaignRefused,
+    CampaignStatus,
+    CampaignTaken,
+    Event,
+    RunCommitted,
+)
+from runner.model import Campaign, Outcome, Past, Prepared
+from runner.paths import LabPaths
+from runner.scheduling import state as campaign_state
+from runner.scheduling.state import CampaignState
+
+#: Where a campaign stands that only had to list its runs, and has; nobody asks for it any more.
+LISTED = "listed"
+
+#: Sends an event to a client.
+Send = Callable[[bytes, Event], None]
+
+
+class Books:
+    """All campaigns that have not ended, and who follows them."""
+
+    def __init__(self, paths: LabPaths, jobs: JobQueue, send: Send) -> None:
+        self._paths, self._jobs, self._send = paths, jobs, send
+        self.states: dict[str, CampaignState] = {}
+        self._followers: dict[str, set[bytes]] = {}
+        #: Tells this process's chunks, and this process, from others.
+        self.series = secrets.token_hex(3)
+
+    # ---- beginning ----
+
+    def restore(self, now: float) -> None:
+        """Take up the campaigns that have not ended, as the store knows them."""
+        for name in ledger.campaigns(self._paths):
+            if ledger.read_end(self._paths.campaign(name)) is None:
+                self.take_up(name, now)
+
+    def take_up(self, name: str, now: float) -> None:
+        """Take up a campaign that is in the store."""
+        kept = ledger.read(self._paths.campaign(name))
+        if kept is None:
+            return
+        state = campaign_state.restored(
+            kept.campaign, f"{self.series}-", kept.prepared, kept.over, kept.past, kept.cancelled, kept.resumed
+        )
+        state.build_renewed = now
+        self.states[name] = state
+        self.remind(state)
+
+    def submit(self, campaign: Campaign, now: float) -> None:
+        """Take on a new campaign; one that was taken on before stays as it is.
+
+        Raises FileExistsError if there is another one of that id, OSError where it cannot be kept.
+        """
+        if not ledger.accept(self._paths.campaign(campaign.id), campaign):
+            return
+        self.states[campaign.id] = CampaignState(campaign, f"{self.series}-", build_renewed=now)
+        self._jobs.keep_campaign(campaign)
+        self._jobs.put_build(campaign.id)
+
+    def remind(self, state: CampaignState) -> None:
+        """Make sure that Redis knows of a campaign what workers have to know."""
+        self._jobs.keep_campaign(state.campaign)
+        if state.prepared:
+            self._jobs.keep_prepared(state.campaign.id, state.prepared)
+        if state.cancelled:
+            self._jobs.mark_cancelled(state.campaign.id)
+
+    # ---- followers ----
+
+    def follow(self, client: bytes, name: str) -> None:
+        """Tell a client everything that has happened to a campaign, and from now on what happens.
+
+        Raises LookupError if there is no such campaign.
+        """
+        state = self.states.get(name)
+        if state is not None:
+            self.add_follower(name, client)
+            story = _story_of(state)
+        else:
+            kept = ledger.read(self._paths.campaign(name))
+            if kept is None:
+                raise LookupError(name)
+            story = _story_kept(kept)
+        for event in story:
+            self._send(client, event)
+
+    def add_follower(self, name: str, client: bytes) -> None:
+        """Tell a client from now on what happens to a campaign."""
+        self._followers.setdefault(name, set()).add(client)
+
+    def tell(self, name: str, event: Event) -> None:
+        """Send an event to everybody who follows a campaign."""
+        for client in self._followers.get(name, ()):
+            self._send(client, event)
+
+    # ---- what happens ----
+
+    def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
+        """Product and runs of a campaign are there."""
+        name, prepared = state.campaign.id, event.prepared
+        results.take_product(self._paths, prepared.key, event.parcel)
+        results.take_build_log(self._paths, name)
+        if state.prepared is not None:
+            return  # the build job was done twice
+        ledger.note_prepared(self._paths.campaign(name), prepared)
+        self._jobs.keep_prepared(name, prepared)
+        campaign_state.take_prepared(state, prepared)
+        self.tell(name, event)
+        self.end_if_over(state)
+
+    def outcome(self, state: CampaignState, outcome: Outcome) -> bool:
+        """A run is over; False if that was known."""
+        if not campaign_state.take_outcome(state, outcome):
+            return False
+        self.tell(state.campaign.id, RunCommitted(outcome))
+        if reason := campaign_state.too_many_failures(state):
+            self.cancel(state, reason)
+        else:
+            self.end_if_over(state)
+        return True
+
+    def failed(self, state: CampaignState, past: Past) -> None:
+        """A run has failed by itself and is begun again."""
+        if campaign_state.take_failed(state, past):
+            self.tell(state.campaign.id, AttemptFailed(state.campaign.id, past))
+
+    def lost(self, state: CampaignState, lost: list[Past]) -> None:
+        """Attempts are lost: their runs begin again, or are given up."""
+        if lost:
+            ledger.note_lost(self._paths.campaign(state.campaign.id), lost)
+        for past in lost:
+            self.tell(state.campaign.id, AttemptFailed(state.campaign.id, past))
+        for past in campaign_state.given_up(state):
+            if state.campaign.id in self.states:
+                self._give_up(state, past)
+        self.end_if_over(state)
+
+    def _give_up(self, state: CampaignState, last: Past) -> None:
+        """End a run that was lost too often."""
+        outcome = Outcome(
+            campaign=state.campaign.id,
+            run=last.run,
+            attempt=last.number,
+            kind="lost",
+            exit_status=-1,
+            host=last.host,
+            slot=last.slot,
+            started=last.started,
+            ended=last.ended,
+            error=f"given up after {last.number} attempts: {last.error}",
+        )
+        if results.give_up(self._paths.campaign(state.campaign.id), outcome):
+            self.outcome(state, outcome)
+
+    def cancel(self, state: CampaignState, reason: str = "") -> None:
+        """Nobody wants a campaign's further runs."""
+        name = state.campaign.id
+        ledger.note_cancelled(self._paths.campaign(name), reason)
+        self._jobs.mark_cancelled(name)
+        self._jobs.forget_chunks(name)
+        campaign_state.take_cancel(state, reason)
+        self.end_if_over(state)
+
+    # ---- the end ----
+
+    def end_if_over(self, state: CampaignState) -> None:
+        """End a campaign of which nothing more will come."""
+        if state.is_over and state.campaign.id in self.states:
+            for chunk in state.in_flight:  # whatever a slot has of it still, others have brought it to an end
+                self._jobs.revoke(chunk)
+            self._end(state, CampaignEnded(state.campaign.id, state.cancelled, state.reason))
+
+    def refuse(self, state: CampaignState, refused: CampaignRefused) -> None:
+        """End a campaign that cannot be run."""
+        results.take_build_log(self._paths, state.campaign.id)
+        self._jobs.mark_cancelled(state.campaign.id)
+        self._end(state, refused)
+
+    def _end(self, state: CampaignState, told: CampaignEnded | CampaignRefused) -> None:
+        name = state.campaign.id
+        status = status_of(state, told, time.time())
+        ledger.note_end(self._paths.campaign(name), End(told, status))
+        if status.phase == LISTED:
+            ledger.note_collected(self._paths.campaign(name))
+        self._jobs.forget_chunks(name)
+        self._jobs.drop_campaign(name)
+        self.tell(name, told)
+        del self.states[name]
+        self._followers.pop(name, None)
+
+    def resume(self, name: str, now: float) -> None:
+        """Take up a campaign again that has ended; what is done in it stays."""
+        ledger.reopen(self._paths.campaign(name))
+        self._jobs.unmark_cancelled(name)
+        self.take_up(name, now)
+        if self.states[name].prepared is None:
+            self._jobs.put_build(name)
+
+    # ---- looking ----
+
+    def statuses(self) -> Iterator[CampaignStatus]:
+        """Yield where each campaign of the store stands, the oldest first."""
+        for name in ledger.campaigns(self._paths):
+            if state := self.states.get(name):
+                yield status_of(state)
+            elif (end := ledger.read_end(self._paths.campaign(name))) and end.status.phase != LISTED:
+                collected = self._paths.campaign(name).collected.exists()
+                yield msgspec.structs.replace(end.status, collected=collected)
+
+
+def status_of(
+    state: CampaignState, told: CampaignEnded | CampaignRefused | None = None, ended: float | None = None
+) -> CampaignStatus:
+    """Return where a campaign stands; ``told``: how it ended, if it has."""
+    return CampaignStatus(
+        id=state.campaign.id,
+        name=state.campaign.name,
+        config=state.campaign.config,
+        user=state.campaign.user,
+        phase=_phase(state, told),
+        total=state.total,
+        done=sum(outcome.kind == "done" for outcome in state.over.values()),
+        failed=state.failed,
+        running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
+        submitted=state.campaign.submitted,
+        ended=ended,
+    )
+
+
+def _phase(state: CampaignState, told: CampaignEnded | CampaignRefused | None) -> str:
+    if isinstance(told, CampaignRefused):
+        return "refused"
+    if state.cancelled:
+        return "cancelled"
+    if told and state.campaign.dry_run:
+        return LISTED
+    if told:
+        return "failed" if state.failed else "done"
+    return "running" if state.prepared else "building"
+
+
+# ---- what a follower is told ---------------------------------------------------------------------------------------
+
+
+def _story_of(state: CampaignState) -> Iterator[Event]:
+    """Yield what has happened to a campaign that is under way."""
+    yield from _story(state.campaign, state.prepared, state.past, state.over.values())
+    for run, begun in state.begun.items():
+        yield begun
+        if run in state.progress:
+            yield state.progress[run]
+
+
+def _story_kept(kept: Kept) -> Iterator[Event]:
+    """Yield what has happened to a campaign that has ended."""
+    yield from _story(kept.campaign, kept.prepared, kept.past, kept.over.values())
+    if kept.end:
+        yield kept.end.told
+
+
+def _story(
+    campaign: Campaign, prepared: Prepared | None, past: Iterable[Past], over: Iterable[Outcome]
+) -> Iterator[Event]:
+    yield CampaignTaken(campaign.id, campaign)
+    if prepared:
+        yield CampaignPrepared(campaign.id, prepared)
+    for one in past:
+        yield AttemptFailed(campaign.id, one)
+    for outcome in over:
+        yield RunCommitted(outcome)

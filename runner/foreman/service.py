@@ -1,0 +1,282 @@
+"""The foreman's loop: events of workers and requests of clients come in, chunks go out."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+import zmq
+
+from runner import curve
+from runner.foreman.books import Books
+from runner.foreman.desk import Desk
+from runner.hosts import Hosts
+from runner.intake import BEAT, REPLACED, Intake
+from runner.job_queue import JobQueue, Unwritable
+from runner.machine import Machine, become_deployed, idle_seconds
+from runner.messages import (
+    AnyEvent,
+    AttemptFailed,
+    CampaignEvent,
+    CampaignPrepared,
+    CampaignRefused,
+    ChunkEnded,
+    ChunkStarted,
+    DeliveryFailed,
+    HostReport,
+    HostUp,
+    RunCommitted,
+    RunDelivered,
+    RunProgressed,
+    RunStarted,
+    SlotDied,
+)
+from runner.model import PROTOCOL, Outcome, Past, decode
+from runner.scheduling import feeding, leases
+from runner.scheduling import state as campaign_state
+from runner.scheduling.state import CampaignState
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which a foreman listens to the machines' reports before it gives out the runs of campaigns that it found.
+ROUND_OF_REPORTS = 2.5
+
+#: Milliseconds until a Redis that cannot write is tried again.
+PAUSE = 1000
+
+
+class Foreman:
+    """Serves clients and keeps workers busy until nobody has needed it for a while."""
+
+    def __init__(self, machine: Machine, jobs: JobQueue) -> None:
+        self._machine, self._paths, self._jobs = machine, machine.paths, jobs
+        #: On a remote lab people come with keys; a local lab ends when it is idle.
+        self._is_remote = machine.settings is not None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._desk = Desk(machine, self._context)
+        self._books = Books(self._paths, jobs, self._desk.send)
+        self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
+        self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
+        self._feeds_from = 0.0
+        self._changes = False
+        #: Was there nothing but the machines' regular reports in this turn of the loop?
+        self._only_reports = True
+
+    def run(self) -> None:
+        """Serve until told to shut down; a local lab's also ends when it has been idle for long enough.
+
+        On SIGHUP it becomes the deployed revision of itself.
+        """
+        if self._is_remote:
+            self._guard()
+        self._begin()
+        self._desk.open()
+        inbox = self._context.socket(zmq.PULL)
+        inbox.set(zmq.RCVHWM, 0)
+        inbox.bind("inproc://events")
+        self._intake.start()
+        poller = zmq.Poller()
+        poller.register(self._desk.socket, zmq.POLLIN)
+        poller.register(inbox, zmq.POLLIN)
+        last_needed = time.monotonic()
+        while not self._desk.ends:
+            ready = dict(poller.poll(1000))
+            self._only_reports = self._desk.socket not in ready
+            try:
+                self._turn(ready, inbox)
+            except (Unwritable, OSError) as error:  # what is missing now is found to be so, and done later
+                log.warning("the disk is full, or does not work: %s", error)
+                poller.poll(PAUSE)
+            if self._changes:
+                become_deployed("foreman")
+            if self._books.states or not self._only_reports:
+                last_needed = time.monotonic()
+            if not self._is_remote and time.monotonic() - last_needed > idle_seconds():
+                log.warning("nobody has needed this lab for %d s: it ends", idle_seconds())
+                return
+        self._desk.socket.close()
+
+    def _turn(self, ready: dict[object, int], inbox: "zmq.Socket[bytes]") -> None:
+        if self._desk.socket in ready:
+            self._desk.serve(self._books, self._hosts)
+        if inbox in ready:
+            self._take_events(inbox)
+        if self._hosts.now >= self._feeds_from:
+            states = list(self._books.states.values())
+            for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now):
+                self._jobs.put_chunk(feed.host, feed.chunk)
+
+    # ---- beginning ----
+
+    def _guard(self) -> None:
+        """Let only registered people in, and tell the workers whom they may trust."""
+        signal.signal(signal.SIGHUP, self._note_change)
+        curve.guard(self._context, self._paths.keys)
+        self._jobs.keep_lab_key(curve.own_keys(self._paths.keys, "server").public.decode())
+        (self._paths.keys / "protocol").write_text(f"{PROTOCOL}\n")
+        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.home / "products"):
+            folder.mkdir(exist_ok=True)
+
+    def _note_change(self, *_: object) -> None:
+        self._changes = True
+
+    def _drained(self) -> dict[str, str]:
+        """Return the machines that somebody has drained."""
+        if not self._paths.drained.exists():
+            return {}
+        found: dict[str, str] = decode(self._paths.drained.read_bytes(), dict[str, str])
+        return found
+
+    def _begin(self) -> None:
+        """Take up the campaigns that have not ended; what the machines have of them, the next reports tell."""
+        self._books.restore(self._hosts.now)
+        for host in self._jobs.hosts():
+            self._jobs.take_back(host)
+        if self._books.states:
+            self._feeds_from = ROUND_OF_REPORTS
+
+    # ---- events ----
+
+    def _take_events(self, inbox: "zmq.Socket[bytes]") -> None:
+        while inbox.poll(0):
+            message = inbox.recv()
+            if message in (BEAT, REPLACED):
+                self._take_beat(is_replaced=message == REPLACED)
+                continue
+            event: AnyEvent = decode(message, AnyEvent)
+            log.debug("%s", event)
+            self._only_reports = self._only_reports and isinstance(event, HostReport)
+            self._take(event)
+
+    def _take(self, event: AnyEvent) -> None:
+        match event:
+            case HostUp(host, slots, key):
+                self._take_host_up(host, slots, key)
+            case HostReport():
+                self._take_report(event)
+            case SlotDied(_, "builder"):
+                self._build_again(self._states())
+            case SlotDied(host, slot):
+                self._lose(lambda state, now_is: campaign_state.take_slot_died(state, host, slot, now_is))
+            case RunCommitted(outcome):
+                self._take_outcome(outcome)
+            case RunDelivered():
+                pass  # the thread that reads events passes these to the one that commits
+            case _:
+                self._take_campaign_event(event)
+
+    def _take_beat(self, *, is_replaced: bool) -> None:
+        """Redis answers: time goes on, and what has not been heard of for too long is lost."""
+        self._hosts.beat(time.monotonic())
+        if is_replaced:
+            log.warning("Redis was started again: it is told what it may have forgotten")
+            if self._is_remote:
+                self._jobs.keep_lab_key(curve.own_keys(self._paths.keys, "server").public.decode())
+            for state in self._books.states.values():
+                self._books.remind(state)
+        now = self._hosts.now
+        self._look_for_unbegun(now)
+        if any(now - one.renewed > leases.LEASE for state in self._states() for one in state.expected.values()):
+            self._intake.look_again()
+        self._lose(lambda state, now_is: leases.expire(state, now, now_is))
+        self._build_again([state for state in self._states() if leases.is_build_lost(state, now)])
+        for state in self._states():
+            self._books.end_if_over(state)
+
+    def _states(self) -> list[CampaignState]:
+        return list(self._books.states.values())
+
+    def _look_for_unbegun(self, now: float) -> None:
+        """Chunks that nobody has begun for a while should be in their queues; those that are not go to others."""
+        for state in self._states():
+            for host, late in leases.unbegun(state, now).items():
+                queued = self._jobs.queued(host)
+                leases.note_queued(state, late & queued, now)
+                campaign_state.take_back(state, host, late - queued)
+
+    def _lose(self, losing: Callable[[CampaignState, float], list[Past]]) -> None:
+        """Let each campaign lose what is gone, and its runs begin again."""
+        now_is = time.time()
+        for state in self._states():
+            lost = losing(state, now_is)
+            for past in lost:
+                self._hosts.take_outcome(past.host, "lost")
+            self._books.lost(state, lost)
+
+    # ---- machines ----
+
+    def _take_host_up(self, host: str, slots: int, key: str) -> None:
+        self._hosts.take_up(host, slots)
+        if self._is_remote:
+            try:
+                curve.register(self._paths.keys, curve.WORKERS, host, key)
+            except ValueError:
+                log.warning("%s has an odd key: its slots cannot send logs", host)
+        self._lose(lambda state, now_is: campaign_state.take_host_up(state, host, now_is))
+        self._build_again(self._states())
+
+    def _take_report(self, report: HostReport) -> None:
+        took_nothing = self._hosts.takes_nothing(report.host)
+        self._hosts.take_report(report)
+        if self._hosts.takes_nothing(report.host) and not took_nothing:
+            self._take_back(report.host)
+        for state in self._states():
+            leases.take_report(state, report, self._hosts.now)
+            for chunk in campaign_state.pointless(state):
+                self._jobs.revoke(chunk)
+
+    def _take_back(self, host: str) -> None:
+        """Give the chunks that wait in a host's queue to others."""
+        chunks = self._jobs.take_back(host)
+        for state in self._states():
+            campaign_state.take_back(state, host, chunks)
+
+    def _build_again(self, states: list[CampaignState]) -> None:
+        """Queue the builds that a dead builder may have had; one that is done twice finds the product there."""
+        for state in states:
+            campaign = state.campaign.id
+            if state.prepared is None and not state.cancelled:
+                state.build_renewed = self._hosts.now
+                if not self._jobs.has_build(campaign):
+                    self._jobs.put_build(campaign)
+
+    # ---- campaigns ----
+
+    def _take_campaign_event(self, event: CampaignEvent) -> None:
+        state = self._books.states.get(event.campaign)
+        if state is None:
+            return  # it has ended
+        match event:
+            case CampaignPrepared():
+                self._books.prepared(state, event)
+            case CampaignRefused():
+                self._books.refuse(state, event)
+            case DeliveryFailed(_, attempt):
+                self._books.lost(state, campaign_state.take_delivery_failed(state, attempt, time.time()))
+            case AttemptFailed(_, past):
+                self._hosts.take_outcome(past.host, past.kind)
+                self._books.failed(state, past)
+            case _:
+                self._take_slot_event(state, event)
+
+    def _take_slot_event(self, state: CampaignState, event: CampaignEvent) -> None:
+        match event:
+            case ChunkStarted(_, chunk, _, slot):
+                campaign_state.take_chunk_started(state, chunk, slot, self._hosts.now)
+            case ChunkEnded():
+                if event.error:
+                    self._hosts.take_trouble(event.host, event.error)
+                self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now))
+            case RunStarted():
+                if campaign_state.take_run_started(state, event):
+                    self._books.tell(event.campaign, event)
+            case RunProgressed():
+                campaign_state.take_run_progressed(state, event)
+                self._books.tell(event.campaign, event)
+            case _:
+                self._books.tell(event.campaign, event)
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        state = self._books.states.get(outcome.campaign)
+        if state is not None and self._books.outcome(state, outcome):
+            self._hosts.take_outcome(outcome.host, outcome.kind)

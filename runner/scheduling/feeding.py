@@ -1,0 +1,93 @@
+"""What is to be done next: which chunk of which campaign goes to which host."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from runner.model import Chunk
+from runner.scheduling.state import CampaignState, InFlight
+
+#: Seconds of work that a chunk should hold, once it is known how long a run takes.
+CHUNK_SECONDS = 2.0
+#: Chunks that wait in a host's queue beyond its slots, so that no slot waits for the foreman.
+AHEAD = 1
+#: Only chunks that are shorter than this may wait there: a long one might find another host idle.
+AHEAD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Put a chunk into a host's queue."""
+
+    host: str
+    chunk: Chunk
+
+
+def chunk_size(state: CampaignState, slots: int) -> int:
+    """Return how many runs the next chunk gets.
+
+    Single runs until one is over; then as many as fill CHUNK_SECONDS, but never so many that the other slots would
+    go idle at the end: guided self-scheduling, a share of what remains.
+    """
+    if state.campaign.batch:
+        return state.campaign.batch
+    seconds = state.run_seconds
+    if seconds is None:
+        return 1
+    fair = math.ceil(len(state.waiting) / (2 * slots))
+    return max(1, min(round(CHUNK_SECONDS / seconds), fair))
+
+
+def next_feeds(states: list[CampaignState], hosts: dict[str, int], now: float = 0.0) -> list[Feed]:
+    """Return the chunks to queue now, and note them as under way.
+
+    Each host's queue is kept only slightly ahead of its slots; campaigns take turns, the one with the least under way
+    first; a campaign's own limit (``jobs``) counts its chunks under way.
+    """
+    feeds: list[Feed] = []
+    while True:
+        room = {host: slots - _load(states, host) for host, slots in hosts.items() if slots > 0}
+        ready = [state for state in states if state.waiting and not _at_limit(state)]
+        ready.sort(key=lambda state: len(state.in_flight))
+        feed = next((feed for state in ready if (feed := _feed(state, room, sum(hosts.values()), now))), None)
+        if feed is None:
+            return feeds
+        feeds.append(feed)
+
+
+def _load(states: list[CampaignState], host: str) -> int:
+    return sum(chunk.host == host for state in states for chunk in state.in_flight.values())
+
+
+def _at_limit(state: CampaignState) -> bool:
+    return state.campaign.jobs is not None and len(state.in_flight) >= state.campaign.jobs
+
+
+def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float) -> Feed | None:
+    """Take the campaign's next chunk for the host with the most room; None if no host has any."""
+    if not room:
+        return None
+    seconds = state.run_seconds
+    size = chunk_size(state, slots)
+    ahead = AHEAD if seconds is not None and size * seconds < AHEAD_SECONDS else 0
+    host = max(room, key=lambda name: room[name])
+    if room[host] + ahead <= 0:
+        return None
+    attempts = tuple(state.waiting.popleft() for _ in range(_together(state, size)))
+    state.chunks += 1
+    shared = len(attempts) > 1 and state.shareable is True
+    chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared)
+    state.in_flight[chunk.id] = InFlight(host, attempts, renewed=now)
+    return Feed(host, chunk)
+
+
+def _together(state: CampaignState, size: int) -> int:
+    """Return how many of the waiting attempts make the next chunk of at most so many.
+
+    A run that was lost goes alone: it may be what took its worker down, and must not take others with it.
+    """
+    lost = {past.run for past in state.past if past.kind == "lost"}
+    for index, attempt in enumerate(itertools.islice(state.waiting, size)):
+        if attempt.run in lost:
+            return max(1, index)
+    return min(size, len(state.waiting))

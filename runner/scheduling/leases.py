@@ -1,0 +1,107 @@
+"""Leases: what the machines report that they have, held against what the foreman believes that they have.
+
+A report renews what it tells of.  What the foreman does not know of is adopted, unless somebody else has it by now.
+What no report has told of for too long is lost.  Times are seconds of the foreman's clock, which stands still while it
+cannot hear; ``now_is`` are seconds since the epoch, for people.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+
+from runner.messages import Held, HostReport
+from runner.model import Attempt, Past
+from runner.paths import parsed_parcel
+from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk, note_number
+
+#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.
+LEASE = 8.0
+
+
+def take_report(state: CampaignState, report: HostReport, now: float) -> None:
+    """Renew and adopt what a machine has of a campaign."""
+    for held in report.holds:
+        if held.campaign != state.campaign.id:
+            continue
+        if held.chunk:
+            _take_held(state, report.host, held, now)
+        else:
+            state.build_renewed = now
+    for name in report.spool:
+        parcel = parsed_parcel(name)
+        if parcel and parcel[0] == state.campaign.id:
+            _take_spooled(state, report.host, Attempt(*parcel[1:]), now)
+
+
+def _take_held(state: CampaignState, host: str, held: Held, now: float) -> None:
+    if held.chunk in state.ended:
+        return  # the slot told of it before it was through
+    chunk = state.in_flight.get(held.chunk)
+    known = set(chunk.attempts) if chunk else set()
+    # Whoever has the attempt that counts need not be asked further: that is nearly always so.
+    _adopt(state, [one for one in held.attempts if not (one in known and state.latest.get(one.run) == one.number)])
+    if chunk is None:
+        chunk = state.in_flight[held.chunk] = InFlight(host, held.attempts)
+    chunk.slot, chunk.renewed = held.slot, now
+    chunk.current = held.attempts[0] if held.attempts else None
+
+
+def _take_spooled(state: CampaignState, host: str, attempt: Attempt, now: float) -> None:
+    _adopt(state, [attempt])
+    if state.is_wanted(attempt) and not any(attempt in chunk.attempts for chunk in state.in_flight.values()):
+        state.expected[attempt.run] = Expected(attempt, host, now)
+
+
+def _adopt(state: CampaignState, attempts: Iterable[Attempt]) -> None:
+    """Take attempts that somebody works on for those that count of their runs, unless somebody else has these."""
+    wanted = [one for one in attempts if one.run in state.latest and one.run not in state.over]
+    if not wanted:
+        return
+    flying = {attempt for chunk in state.in_flight.values() for attempt in chunk.attempts}
+    adopted = {}
+    for attempt in wanted:
+        note_number(state, attempt)
+        elsewhere = Attempt(attempt.run, state.latest[attempt.run]) in flying or attempt.run in state.expected
+        if not elsewhere and attempt.run not in state.hopeless:
+            adopted[attempt.run] = attempt.number
+    if adopted:
+        state.latest |= adopted
+        state.waiting = deque(waiting for waiting in state.waiting if waiting.run not in adopted)
+
+
+def expire(state: CampaignState, now: float, now_is: float) -> list[Past]:
+    """Give up what was begun and of which no report has told for too long; return the attempts that are lost."""
+    lost: list[Past] = []
+    for key, chunk in list(state.in_flight.items()):
+        if chunk.slot and now - chunk.renewed > LEASE:
+            lost += lose_chunk(state, key, UNHEARD, now_is)
+    for run, expected in list(state.expected.items()):
+        if now - expected.renewed > LEASE:
+            del state.expected[run]
+            wanted = [expected.attempt] if state.is_wanted(expected.attempt) else []
+            lost += lose(state, wanted, expected.host, "", UNHEARD, now_is)
+    return lost
+
+
+def unbegun(state: CampaignState, now: float) -> dict[str, set[str]]:
+    """Return the chunks, by host, that should have been begun or be in the host's queue."""
+    late: dict[str, set[str]] = {}
+    for key, chunk in state.in_flight.items():
+        if not chunk.slot and now - chunk.renewed > LEASE:
+            late.setdefault(chunk.host, set()).add(key)
+    return late
+
+
+def stranded(state: CampaignState, serving: Collection[str]) -> set[str]:
+    """Return the hosts in whose queues chunks wait that nobody may ever begin: they take no runs any more."""
+    return {chunk.host for chunk in state.in_flight.values() if not chunk.slot} - set(serving)
+
+
+def note_queued(state: CampaignState, chunks: set[str], now: float) -> None:
+    """Chunks were seen in their queue."""
+    for key in chunks & state.in_flight.keys():
+        state.in_flight[key].renewed = now
+
+
+def is_build_lost(state: CampaignState, now: float) -> bool:
+    """Say whether nothing has been heard of a campaign's build job for too long."""
+    return state.prepared is None and not state.cancelled and now - state.build_renewed > LEASE

@@ -1,0 +1,247 @@
+"""A local lab that faults are injected into: its processes, its disk, its clock."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from runner import shell
+from tests.faults import campaign, processes
+from tests.faults.campaign import Verdict
+from tests.faults.injection import SHIFT, Injection
+from tests.lab_fixture import LocalLab
+
+#: Slots of the lab: more than the machine has cores, as its runs mostly sleep.
+SLOTS = 4
+#: Seconds for which a process hangs: longer than a lease.
+HANG = 12.0
+#: Seconds for which the disk is full, and its size: all of the lab's data are on it.
+FULL, DISK = 4.0, "96m"
+#: Seconds for which the clock is wrong.
+SHIFTED = 5.0
+
+#: Seconds that everything may take after a campaign has ended until nothing is left of it.
+CLEAN = 20.0
+
+
+class LocalWorld:
+    """One local lab, and one project after the other."""
+
+    def __init__(self, folder: Path, faketime: str = "") -> None:
+        """``faketime``: the library that lets the lab's clock be wrong; empty: it stays right."""
+        self._folder = folder
+        self.home = folder / "lab"
+        self.home.mkdir(parents=True)
+        self._clock = folder / "clock"
+        self._clock.write_text("+0")
+        self._has_disk = self._mount()
+        variables = {"LABFLEET_SLOTS": str(SLOTS), "LABFLEET_IDLE_SECONDS": "600"}
+        if faketime:
+            variables |= {
+                "LD_PRELOAD": faketime,
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_CACHE_DURATION": "1",
+            }
+        self.lab = LocalLab(self.home, variables)
+        self._stray = campaign.stray()
+        self._count = 0
+        self.project = folder / "none"
+        self._undo: list[tuple[float, Callable[[], None]]] = []
+        self._pause = threading.Event()
+        self.faults: dict[str, Callable[[], Injection | None]] = {
+            "slot killed": self._kill_slot,
+            "slot hangs for 12 s": self._hang_slot,
+            "agent killed": lambda: self._kill("agent", all_are_victims=True),
+            "agent hangs for 12 s": lambda: self._hang("agent"),
+            "foreman killed": lambda: self._kill("foreman"),
+            "foreman hangs for 12 s": lambda: self._hang("foreman"),
+            "hub killed": lambda: self._kill("hub"),
+            "Redis killed": lambda: self._kill("redis"),
+            "client killed": self._kill_client,
+        }
+        if self._has_disk:
+            self.faults["disk full"] = self._fill_disk
+        if faketime:
+            self.faults["clock 10 min off"] = self._shift_clock
+
+    def _mount(self) -> bool:
+        """Give the lab a small disk of its own; False where that is not allowed."""
+        done = shell.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(self.home)], check=False)
+        return done.status == 0
+
+    def close(self) -> None:
+        """End the lab and remove its disk."""
+        self.undo_all()
+        self.lab.stop()
+        if self._has_disk:
+            shell.run(["umount", "--lazy", str(self.home)], check=False)
+
+    # ---- campaigns ----
+
+    def start(self) -> None:
+        """Start a campaign in a new project."""
+        self._count += 1
+        self.project = self._folder / f"project{self._count}"
+        campaign.write(self.project, self._stray)
+        self._client = self.lab.start("campaign", "--json", cwd=self.project)
+
+    def poll(self) -> bool:
+        """Say whether the campaign is under way; what is due to be undone is undone."""
+        for due, undo in list(self._undo):
+            if time.monotonic() >= due:
+                self._undo.remove((due, undo))
+                undo()
+        self._pause.wait(0.05)
+        return self._client.poll() is None
+
+    def undo_all(self) -> None:
+        """Undo what was only to last for a while."""
+        for _, undo in self._undo:
+            undo()
+        self._undo.clear()
+
+    def finish(self) -> tuple[Any, Verdict]:
+        """Return the manifest, and whether everything is as it should be."""
+        stdout, stderr = self._client.communicate(timeout=120)
+        if self._client.returncode != 0:
+            raise AssertionError(f"the client ended with {self._client.returncode}: {stdout}\n{stderr}")
+        told = json.loads((self.project / "results" / "campaign.json").read_text())
+        results = {path.name: path.read_text() for path in (self.project / "results").glob("*.sca")}
+        verdict = campaign.judge(told, results, self._committed(told["campaign"]), campaign.RUNS)
+        verdict.wrong += self._left_over()
+        return told, verdict
+
+    def _committed(self, name: str) -> dict[int, list[str]]:
+        attempts: dict[int, list[str]] = {}
+        for folder in (self.home / "campaigns" / name / "runs").glob("*.*"):
+            attempts.setdefault(int(folder.name.split(".")[0]), []).append(folder.name)
+        return attempts
+
+    def _left_over(self) -> list[str]:
+        """Return what is still there of the runs after a while: processes and files."""
+        deadline = time.monotonic() + CLEAN
+        left = [*self._processes(), *self._files()]
+        while left and time.monotonic() < deadline:
+            self._pause.wait(0.2)
+            left = [*self._processes(), *self._files()]
+        return left
+
+    def _processes(self) -> Iterator[str]:
+        for pid, argv in processes.all_of_them():
+            if self._stray in argv:
+                yield f"process {pid} is left: {' '.join(argv)}"
+        for slot, runs in self.in_flight().items():
+            yield f"runs {runs} are still running on {slot}"
+
+    def _files(self) -> Iterator[str]:
+        for folder in ("spool", "incoming", "private", "outgoing"):
+            for path in (self.home / folder).glob("*"):
+                yield f"{path} is left"
+        for pattern in ("**/.*.new", "**/.labfleet-*"):
+            for path in (self.project / "results").glob(pattern):
+                yield f"{path} is left"
+        for path in (self.home / "campaigns").glob("**/.*.new"):
+            yield f"{path} is left"
+
+    # ---- what runs ----
+
+    def in_flight(self) -> dict[str, list[int]]:
+        """Return the runs of the processes that work just now, by slot; the kernel tells, not labfleet."""
+        return {run.slot: run.runs for run in processes.simulations(str(self.home))}
+
+    def _service(self, name: str) -> int | None:
+        if name != "redis":
+            return self.lab.service(*name.split())
+        supervisor = self.lab.supervisor
+        for pid, argv in processes.all_of_them():
+            if argv and argv[0].startswith("redis-server") and processes.parent(pid) == supervisor:
+                return pid
+        return None
+
+    # ---- faults ----
+
+    def _signal(self, pid: int, number: int) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # it has ended by itself, or another fault ended it
+
+    def _kill(self, name: str, *, all_are_victims: bool = False) -> Injection | None:
+        pid = self._service(name)
+        if pid is None:
+            return None
+        runs = self._under_way() if all_are_victims else ()
+        told = Injection(f"{name.capitalize() if name == 'redis' else name} killed", time.time(), runs, bool(runs))
+        self._signal(pid, signal.SIGKILL)
+        return told
+
+    def _under_way(self, slot: str = "") -> tuple[int, ...]:
+        """Return the run that each slot, or one of them, is at: of those that share a process, nobody knows which."""
+        running = self.in_flight()
+        return tuple(runs[0] for name, runs in running.items() if len(runs) == 1 and slot in ("", name))
+
+    def _busy_slot(self) -> str | None:
+        running = self.in_flight()
+        return next(iter(sorted(running, key=lambda _: os.urandom(4))), None)
+
+    def _kill_slot(self) -> Injection | None:
+        slot = self._busy_slot()
+        pid = self._service(f"slot {slot}") if slot else None
+        if slot is None or pid is None:
+            return None
+        told = Injection("slot killed", time.time(), self._under_way(slot), promised=True)
+        self._signal(pid, signal.SIGKILL)
+        return told
+
+    def _hang_slot(self) -> Injection | None:
+        slot = self._busy_slot()
+        return self._hang(f"slot {slot}") if slot else None
+
+    def _hang(self, name: str) -> Injection | None:
+        pid = self._service(name)
+        if pid is None:
+            return None
+        self._signal(pid, signal.SIGSTOP)
+        self._later(HANG, lambda: self._signal(pid, signal.SIGCONT))
+        return Injection(f"{name.split(maxsplit=1)[0]} hangs for {HANG:.0f} s", time.time())
+
+    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
+        self._undo.append((time.monotonic() + seconds, undo))
+
+    def _kill_client(self) -> Injection | None:
+        """Kill the client; another one comes back to the campaign."""
+        if not (self.home / "notes").is_dir() or not list((self.home / "notes").glob("*.json")):
+            return None
+        now = time.time()
+        self._client.kill()
+        self._client.communicate()
+        self._client = self.lab.start("attach", "--json", cwd=self.project)
+        return Injection("client killed", now)
+
+    def _fill_disk(self) -> Injection:
+        ballast = self.home / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            block = b"\0" * (1 << 20)
+            try:
+                while True:
+                    file.write(block)
+            except OSError:
+                pass
+        self._later(FULL, lambda: ballast.unlink(missing_ok=True))
+        return Injection("disk full", time.time())
+
+    def _shift_clock(self) -> Injection:
+        now = time.time()
+        self._set_clock(SHIFT)
+        self._later(SHIFTED, lambda: self._set_clock(0))
+        return Injection("clock 10 min off", now)
+
+    def _set_clock(self, seconds: int) -> None:
+        half = self._clock.with_suffix(".new")
+        half.write_text(f"+{seconds}")
+        os.replace(half, self._clock)
