@@ -15,9 +15,10 @@ import threading
 import time
 from dataclasses import dataclass
 
-from runner import curve, shell
+from runner import curve, disk, shell
 from runner.head import Head
-from runner.job_queue import WorkerEnd
+from runner.leases import Leases
+from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
 from runner.messages import HostReport, HostUp, SlotDied
 from runner.uploader import Uploader
@@ -31,6 +32,9 @@ LOOK, REPORT = 0.5, 2.0
 WORKERS = "LABFLEET_WORKERS"
 
 BUILDER = "builder"
+
+#: Parcels that a report names, of those in the spool.
+MOST_NAMED = 1000
 
 
 @dataclass
@@ -46,9 +50,10 @@ class Worker:
 class Agent:
     """Serves until the process is ended, or drained.  Workers end with it."""
 
-    def __init__(self, machine: Machine, lab: WorkerEnd, head: Head) -> None:
-        self._machine, self._paths, self._lab = machine, machine.paths, lab
-        self._uploader = Uploader(machine.paths, head, lab)
+    def __init__(self, machine: Machine, line: Line, head: Head) -> None:
+        self._machine, self._paths, self._line = machine, machine.paths, line
+        self._uploader = Uploader(machine.paths, head, line)
+        self._leases = Leases(machine.paths.endpoint("agent"))
         self._workers: dict[str, Worker] = {}
         self._woken = threading.Event()
         self._drains = False
@@ -56,6 +61,8 @@ class Agent:
 
     def run(self) -> None:
         """Serve."""
+        shell.adopt_orphans()
+        self._leases.start()
         if self._machine.settings:
             signal.signal(signal.SIGUSR1, lambda *_: self._wake(drains=True))
             signal.signal(signal.SIGHUP, lambda *_: self._wake(changes=True))
@@ -64,17 +71,25 @@ class Agent:
         else:
             self._begin()
         self._uploader.start()
-        next_report = time.monotonic()
-        while not (self._drains and not self._workers and self._uploader.is_done()):
+        next_report, trouble = time.monotonic(), ""
+        while not (self._drains and not self._workers and self._is_all_told()):
             self._watch_workers()
-            if time.monotonic() >= next_report:
-                next_report = time.monotonic() + REPORT
-                self._lab.post(self._report())
+            shell.reap()
+            if time.monotonic() >= next_report or self._trouble() != trouble:
+                next_report, trouble = time.monotonic() + REPORT, self._trouble()
+                self._line.post(self._report())
             if self._changes:
-                self._become_new()
+                self._uploader.stop()
+                if self._uploader.is_stopped() and self._line.is_empty():
+                    self._become_new()
             self._woken.wait(LOOK)
             self._woken.clear()
-        self._lab.post(self._report())
+        self._line.post(self._report())
+        self._line.flush()
+
+    def _is_all_told(self) -> bool:
+        """Say whether everything that was finished here is delivered, and the foreman knows."""
+        return not self._uploader.waiting() and self._line.is_empty()
 
     def _wake(self, *, drains: bool = False, changes: bool = False) -> None:
         self._drains = self._drains or drains
@@ -88,10 +103,12 @@ class Agent:
         shell.end_marked(self._paths.home)
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
+        for half in self._paths.spool.glob(".*"):
+            shutil.rmtree(half, ignore_errors=True)
         for name in self._wanted():
             self._start(name)
         key = curve.own_keys(self._paths.keys, "worker").public.decode() if self._machine.settings else ""
-        self._lab.post(HostUp(self._machine.name, self._machine.slots, key))
+        self._line.post(HostUp(self._machine.name, self._machine.slots, key))
 
     def _wanted(self) -> list[str]:
         """Return the names of this host's workers."""
@@ -102,7 +119,6 @@ class Agent:
     def _become_new(self) -> None:
         """Become the agent of the deployed revision, in this very process: its children stay its children."""
         log.warning("taking over the deployed revision")
-        self._uploader.pause()
         handed = {name: [worker.process.pid, worker.revision] for name, worker in self._workers.items()}
         become_deployed("agent", **{WORKERS: json.dumps(handed)})
 
@@ -146,20 +162,33 @@ class Agent:
             # Told to end before it could listen, it ends by the signal; it had no job yet.
             if not worker.retires or status not in {0, -signal.SIGTERM}:
                 log.warning("%s ended with status %s", name, status)
-                shell.end_marked(self._paths.home, name)
-                self._lab.post(SlotDied(self._machine.name, name))
+                self._tidy_up_after(name)
+                self._line.post(SlotDied(self._machine.name, name))
             if self._drains:
                 del self._workers[name]
             else:
                 self._start(name)
 
+    def _tidy_up_after(self, name: str) -> None:
+        """End what a dead worker had started, and remove what it has left half done."""
+        shell.end_strays(shell.is_connection)
+        shell.end_marked(self._paths.home, name)
+        self._leases.forget(name)
+        for path in self._paths.half_done_by(name):
+            shutil.rmtree(path, ignore_errors=True)
+
     # ---- reports ----
+
+    def _trouble(self) -> str:
+        """Return what keeps this machine from working, in a sentence; empty if nothing does."""
+        return disk.shortage(self._paths.home) or self._uploader.trouble
 
     def _report(self) -> HostReport:
         settings = self._machine.settings
         memory = _memory()
-        disk = shutil.disk_usage(self._paths.home)
+        room = shutil.disk_usage(self._paths.home)
         revisions = {worker.revision for name, worker in self._workers.items() if name != BUILDER}
+        holds = self._leases.current()  # before the spool: what a slot no longer has is there already
         newest_first = sorted(revisions, key=lambda revision: revision != self._machine.revision)
         return HostReport(
             self._machine.name,
@@ -170,10 +199,13 @@ class Agent:
             load=os.getloadavg()[0],
             memory_free=memory.get("MemAvailable", 0),
             memory_total=memory.get("MemTotal", 0),
-            disk_free=disk.free,
-            disk_total=disk.total,
+            disk_free=room.free,
+            disk_total=room.total,
             image=settings.image if settings else "",
             revisions=tuple(newest_first),
+            holds=holds,
+            spool=tuple(self._uploader.waiting()[:MOST_NAMED]),
+            trouble=self._trouble(),
         )
 
 

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +19,11 @@ from runner import checkouts, omnetpp, program, repository, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.job_queue import WorkerEnd
+from runner.leases import Lease
+from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.machine import Machine
-from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused
+from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Campaign, Prepared, Run, Value, decode, encode
 from runner.paths import build_log_parcel
 from runner.private_directory import PrivateDirectory
@@ -62,14 +63,17 @@ class Product(Value, frozen=True):
 class Builder:
     """Prepares one campaign after the other: product and list of runs."""
 
-    def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender) -> None:
+    def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender, line: Line, lease: Lease) -> None:
         self._machine, self._paths = machine, machine.paths
-        self._lab, self._head, self._sender = lab, head, sender
+        self._lab, self._head, self._sender, self._line, self._lease = lab, head, sender, line, lease
         self._toolchains = Toolchains()
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went."""
         event: CampaignPrepared | CampaignRefused
+        self._lease.hold(Held("builder", campaign_id))
+        self._line.watch(campaign_id)
+        others = shell.strays()
         try:
             event = self._prepare(self._lab.campaign(campaign_id))
         except LabfleetError as error:
@@ -82,8 +86,11 @@ class Builder:
                 f"the build job failed on {self._machine.name}: {error}",
                 f"see the builder's log on {self._machine.name}: {self._own_log()}",
             )
+        shell.end_strays(lambda pid: pid in others or shell.is_connection(pid))
         self._deliver_log(campaign_id)
-        self._lab.post(event)
+        self._line.watch_nothing()
+        self._line.post(event)
+        self._lease.hold(None)
 
     def _own_log(self) -> str:
         """Return where an administrator finds what this process prints."""
@@ -112,7 +119,7 @@ class Builder:
             if (place / "busy").exists():  # a build was cut short: nobody knows which of its files are whole
                 shutil.rmtree(place)
             if campaign.build.commands:
-                self._lab.post(BuildStarted(campaign.id))
+                self._line.post(BuildStarted(campaign.id))
             tree = place / campaign.name  # opp_makemake names the program after its folder
             tree.mkdir(parents=True, exist_ok=True)
             repository.lay_out(mirror, campaign.tree, tree, place / "index")
@@ -157,7 +164,7 @@ class Builder:
                 with console_file.open("wb") as output:
                     cwd = tree / campaign.build.directory
                     process = _started(argv, cwd=cwd, environment=build_environment(campaign), output=output)
-                status = self._follow(process, campaign.id, console_file, growing)
+                status = self._follow(process, console_file, growing)
                 if status > 0:
                     (tree.parent / "busy").unlink()  # make ended in good order: what it had made is whole
                 if status != 0:
@@ -169,9 +176,8 @@ class Builder:
             growing.close()
             console_file.unlink(missing_ok=True)
 
-    def _follow(self, process: shell.Process, campaign: str, console: Path, growing: GrowingLog) -> int:
+    def _follow(self, process: shell.Process, console: Path, growing: GrowingLog) -> int:
         """Stream what a command prints until it ends, and return its exit status; a cancelled one is ended."""
-        next_question = time.monotonic() + 1
         with console.open("rb", buffering=0) as reader:
             status = None
             while status is None:
@@ -179,10 +185,8 @@ class Builder:
                 while data := reader.read(1 << 16):
                     growing.append(data)
                 growing.stream()
-                if status is None and time.monotonic() > next_question:
-                    next_question = time.monotonic() + 1
-                    if self._lab.is_cancelled(campaign):
-                        process.signal_group(signal.SIGKILL)
+                if status is None and self._line.is_unwanted():
+                    process.signal_group(signal.SIGKILL)
         return status
 
     def _target(self, campaign: Campaign, tree: Path) -> str | None:
@@ -215,7 +219,7 @@ class Builder:
 
     def _list_runs(self, campaign: Campaign, checkout: Path, argv: tuple[str, ...]) -> tuple[Run, ...]:
         """Let the program list the runs, in a private directory like that of a run."""
-        top = self._paths.private / f"query-{uuid.uuid4().hex[:12]}"
+        top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
         private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
         try:
             return program.list_runs(campaign, argv, private.working_directory)

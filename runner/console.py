@@ -1,5 +1,6 @@
 """What a simulation prints, taken over while it runs: into the run's log, and as status."""
 
+import time
 from pathlib import Path
 
 from runner import omnetpp
@@ -41,9 +42,13 @@ class Tail:
 class RunLog:
     """The log of the run that a process is at: the process's console and the run's own .out file, as they come."""
 
-    def __init__(self, attempt: Attempt, growing: GrowingLog, log_file: Path, started: float) -> None:
-        self.attempt, self.log, self.log_file, self.started = attempt, growing, log_file, started
-        self.ended = started
+    def __init__(self, attempt: Attempt, growing: GrowingLog, log_file: Path) -> None:
+        self.attempt, self.log, self.log_file = attempt, growing, log_file
+        #: Seconds since the epoch; how long it took is measured by a clock that nobody sets.
+        self.started = self.ended = time.time()
+        self._since = time.monotonic()
+        #: The simulation time that it told last, in seconds.
+        self.sim_time = 0.0
         self.output: Tail | None = None
         self.status: omnetpp.Status | None = None
         self._complaints = ""
@@ -53,6 +58,10 @@ class RunLog:
         self.log.append(data)
         if (begin := data.find(ERROR_MARK)) >= 0 and len(self._complaints) < LONGEST_LINE:
             self._complaints += data[begin : begin + LONGEST_LINE].decode(errors="replace") + "\n"
+        begin = data.rfind(b"\n" + omnetpp.EVENT_MARK) + 1
+        if data.startswith(omnetpp.EVENT_MARK, begin):
+            told = omnetpp.event_time(data[begin : begin + 200].decode(errors="replace"))
+            self.sim_time = self.sim_time if told is None else told
         self.status = omnetpp.last_status(data[-4096:].decode(errors="replace")) or self.status
 
     def look(self) -> bool:
@@ -62,13 +71,13 @@ class RunLog:
             self.append(data)
         return bool(data)
 
-    def close(self, ended: float) -> None:
-        """Take over the rest; nothing is written to the run's files any more."""
+    def close(self) -> None:
+        """Take over the rest: the run is over, and nothing is written to its files any more."""
+        self.ended = self.started + (time.monotonic() - self._since)
         while self.look():
             pass
         if self.output:
             self.append(self.output.close())
-        self.ended = ended
         self.log.close()
 
     def error(self) -> str:

@@ -98,7 +98,18 @@ class OverSsh:
             "ControlPersist": "60",
         }
         self._paths.sockets.mkdir(mode=0o700, exist_ok=True)
-        words = ["ssh", "-F", os.devnull, "-p", str(self._settings.ssh_port), "-i", str(self._folder / f"{kind}.key")]
+        # The connection stays when the command that made it has ended, so it is marked as what may do so.
+        words = [
+            "env",
+            f"{shell.STAYS}=1",
+            "ssh",
+            "-F",
+            os.devnull,
+            "-p",
+            str(self._settings.ssh_port),
+            "-i",
+            str(self._folder / f"{kind}.key"),
+        ]
         return shlex.join([*words, *(f"-o{name}={value}" for name, value in options.items())])
 
     def _address(self, path: str) -> str:
@@ -133,8 +144,9 @@ class OverSsh:
             shutil.rmtree(folder)
 
     def _rsync(self, kind: str, *arguments: str) -> shell.Result:
-        # Without compression: the lab's network is faster than a core.
-        return shell.run(["rsync", "-e", self._ssh(kind), "--timeout=60", *arguments], check=False)
+        # Without compression: the lab's network is faster than a core.  With what an interrupted transfer has brought
+        # of a large file the next goes on; nobody takes it for the file: only a transfer that ended well is told of.
+        return shell.run(["rsync", "-e", self._ssh(kind), "--timeout=60", "--partial", *arguments], check=False)
 
 
 def _check(answer: shell.Result) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError
@@ -38,6 +38,8 @@ Connection = Redis
 
 #: What Redis answers while it cannot write, as its disk is full.
 Unwritable = ResponseError
+#: What is raised when Redis is away for longer than a connection waits, or refuses something, e.g. for want of disk.
+REFUSALS = (RedisError, OSError)
 
 
 def connect(url: str, password: str = "", authority: str = "") -> "Redis":
@@ -179,15 +181,15 @@ class JobQueue:
 
     def mark_cancelled(self, campaign: str) -> None:
         """Tell the slots that a campaign's runs are no longer wanted."""
-        self._redis.set(f"labfleet:cancelled:{campaign}", "1", ex=7 * 86400)
+        self._redis.set(_cancelled(campaign), "1", ex=7 * 86400)
 
     def revoke(self, chunk: str) -> None:
-        """Tell the slot that has a chunk that nobody needs it any more."""
-        self._redis.set(f"labfleet:revoked:{chunk}", "1", ex=7 * 86400)
+        """Tell the slot that has a chunk that it is no longer wanted."""
+        self._redis.set(_revoked(chunk), "1", ex=7 * 86400)
 
     def unmark_cancelled(self, campaign: str) -> None:
         """Let slots do a campaign's runs again."""
-        self._redis.delete(f"labfleet:cancelled:{campaign}")
+        self._redis.delete(_cancelled(campaign))
 
     def instance(self) -> str:
         """Return what tells this Redis process from the one before it, which may have known more."""
@@ -218,6 +220,14 @@ class JobQueue:
             self._redis.xtrim(EVENTS, minid=f"{milliseconds}-{int(sequence or 0) + 1}", approximate=False)
         except Unwritable as error:
             log.warning("events stay in Redis for now: %s", error)
+
+
+def _cancelled(campaign: str) -> str:
+    return f"labfleet:cancelled:{campaign}"
+
+
+def _revoked(chunk: str) -> str:
+    return f"labfleet:revoked:{chunk}"
 
 
 def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
@@ -262,7 +272,11 @@ class WorkerEnd:
 
     def is_cancelled(self, campaign: str) -> bool:
         """Say whether a campaign's runs are no longer wanted."""
-        return bool(self._redis.exists(f"labfleet:cancelled:{campaign}"))
+        return bool(self._redis.exists(_cancelled(campaign)))
+
+    def is_unwanted(self, campaign: str, chunk: str) -> bool:
+        """Say whether a campaign was cancelled or a chunk of it revoked."""
+        return bool(self._redis.exists(_cancelled(campaign), _revoked(chunk)))
 
     def serve(self, queue: str, handlers: Mapping[str, Handler]) -> None:
         """Do the jobs of one queue, one after the other, until SIGTERM.

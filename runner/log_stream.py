@@ -117,8 +117,12 @@ class GrowingLog:
         self.size = 0
 
     def append(self, data: bytes) -> None:
-        """Write bytes at the end of the file."""
-        self.size += os.pwrite(self._file.fileno(), data, self.size)
+        """Write bytes at the end of the file.  Raises OSError where the disk does not take all of them."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._file.fileno(), rest, self.size)
+            self.size += written
+            rest = rest[written:]
 
     def stream(self) -> None:
         """Send what has not been sent, as far as the hub takes it."""

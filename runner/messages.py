@@ -32,6 +32,13 @@ class Held(Value, frozen=True):
     attempts: tuple[Attempt, ...] = ()
 
 
+class Holding(Value, frozen=True):
+    """What a slot or the builder tells its agent every two seconds: what it has; None: nothing."""
+
+    worker: str
+    held: Held | None = None
+
+
 class HostReport(Event, frozen=True):
     """How a machine is and what it has; told every two seconds.  Each report renews the leases that are in it."""
 

@@ -129,8 +129,20 @@ class Status:
     speed: float | None
 
 
-_EVENT = re.compile(r"^\*\* Event #\d+\s+t=([\d.e+-]+)\s+Elapsed:.*?(?:(\d+)% completed.*)?$", re.MULTILINE)
-_SPEED = re.compile(r"simsec/sec=([\d.e+-]+)")
+_NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?"
+_AT = rf"\*\* Event #\d+\s+t=({_NUMBER})\s"
+_EVENT = re.compile(rf"^{_AT}+Elapsed:.*?(?:(\d+)% completed.*)?$", re.MULTILINE)
+_SPEED = re.compile(rf"simsec/sec=({_NUMBER})")
+_ANY_EVENT = re.compile(_AT)
+
+#: How lines begin that tell the simulation time, in express mode or not.
+EVENT_MARK = b"** Event #"
+
+
+def event_time(line: str) -> float | None:
+    """Return the simulation time that a line of Cmdenv's about an event tells; None for any other line."""
+    found = _ANY_EVENT.match(line)
+    return float(found[1]) if found else None
 
 
 def last_status(text: str) -> Status | None:

@@ -123,7 +123,7 @@ class LabPaths:
         return self.sockets / "redis"
 
     def endpoint(self, name: str) -> str:
-        """Return the ZeroMQ endpoint of a service: foreman, hub, hub-in, uploader."""
+        """Return the ZeroMQ endpoint of a service: foreman, hub, hub-in, uploader, agent."""
         return f"ipc://{self.sockets / name}"
 
     # head
@@ -185,6 +185,18 @@ class LabPaths:
     def spool(self) -> Path:
         """Parent of the attempts that wait for the uploader."""
         return self.home / "spool"
+
+    def half_parcel(self, worker: str, parcel: str) -> Path:
+        """Return where a slot gathers what becomes a parcel in the spool."""
+        return self.spool / f".{worker}.{parcel}"
+
+    def private_of(self, worker: str, name: str) -> Path:
+        """Return a private directory of a slot's or the builder's."""
+        return self.private / f"{worker}.{name}"
+
+    def half_done_by(self, worker: str) -> list[Path]:
+        """Return everything unfinished that lies about if a worker is dead."""
+        return [*self.private.glob(f"{worker}.*"), *self.spool.glob(f".{worker}.*")]
 
     def build_log(self, campaign: str) -> Path:
         """Return where the builder writes a campaign's build log."""

@@ -8,6 +8,7 @@ milliseconds however large the project is.
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,15 +45,23 @@ class PrivateDirectory:
         root = top / name
         parts = [part for part in directory.split("/") if part not in ("", ".")]
         private = cls(top, root, root.joinpath(*parts))
-        source, target = checkout, root
+        try:
+            private._lay_out(checkout, parts)
+        except OSError:  # e.g. a full disk: what is there of it takes room
+            private.remove()
+            raise
+        return private
+
+    def _lay_out(self, checkout: Path, parts: Sequence[str]) -> None:
+        """Make the spine, its links and the working directory."""
+        source, target = checkout, self.root
         target.mkdir(parents=True)
         for part in parts:
             _link_all(source, target, skip=part)
             source, target = source / part, target / part
             target.mkdir()
-        private._fill(source)
-        private._at_first = _content(top)
-        return private
+        self._fill(source)
+        self._at_first = _content(self.top)
 
     def _fill(self, source: Path) -> None:
         """Copy the files of the working directory and link its folders."""

@@ -24,11 +24,22 @@ log = logging.getLogger(__name__)
 
 
 def sealed(attempt: AttemptPaths) -> Outcome:
-    """Return an attempt's outcome with the checksums of its files, and record them beside the files."""
+    """Return an attempt's outcome with the checksums of its files, and record them beside the files.
+
+    Raises ValueError if a file is not as the slot has left it, OSError if one cannot be read or the record not written.
+    """
     outcome: Outcome = decode(attempt.outcome.read_bytes(), Outcome)
+    sizes = {attempt.log: outcome.log_size} | {attempt.file(file.path): file.size for file in outcome.files}
+    damaged = [path for path, size in sizes.items() if path.stat().st_size != size]
+    if damaged:
+        raise ValueError(f"{damaged[0]} has {damaged[0].stat().st_size} bytes instead of {sizes[damaged[0]]}")
+    if outcome.files and all(file.sha256 for file in outcome.files):
+        return outcome  # an earlier delivery came to nothing
     files = tuple(msgspec.structs.replace(file, sha256=_digest(attempt.file(file.path))) for file in outcome.files)
     outcome = msgspec.structs.replace(outcome, files=files, seed_set=_seed_set(attempt, files))
-    attempt.outcome.write_bytes(encode(outcome))
+    half = attempt.outcome.with_suffix(".new")  # a full disk must not leave half of a record
+    half.write_bytes(encode(outcome))
+    os.replace(half, attempt.outcome)
     return outcome
 
 
@@ -43,8 +54,9 @@ def _seed_set(attempt: AttemptPaths, files: Iterable[File]) -> str:
         if file.path.endswith(".sca"):
             with attempt.file(file.path).open("rb") as scalars:
                 for line in scalars.read(8192).splitlines():
-                    if line.startswith(b"attr seedset "):
-                        return line.split()[2].decode(errors="replace")
+                    words = line.split()
+                    if words[:2] == [b"attr", b"seedset"] and len(words) > 2:
+                        return words[2].decode(errors="replace")
     return ""
 
 

@@ -18,6 +18,8 @@ from runner.paths import LabPaths
 
 if TYPE_CHECKING:
     from runner.job_queue import Connection, WorkerEnd
+    from runner.leases import Lease
+    from runner.line import Line
     from runner.log_stream import Sender
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def agent(machine: Machine) -> None:
     from runner import head
     from runner.agent import Agent
 
-    Agent(machine, _worker_end(machine), head.of(machine)).run()
+    Agent(machine, _line(machine), head.of(machine)).run()
 
 
 def slot(machine: Machine) -> None:
@@ -61,19 +63,24 @@ def slot(machine: Machine) -> None:
     from runner.job_queue import host_queue
     from runner.simulate import Slot
 
-    lab = _worker_end(machine)
-    slot = Slot(sys.argv[2], machine, lab, head.of(machine), _sender(machine, lab))
+    shell.adopt_orphans()
+    lab, line, lease = _worker_end(machine), _line(machine), _lease(machine)
+    slot = Slot(sys.argv[2], machine, lab, head.of(machine), _sender(machine, lab), line, lease)
     lab.serve(host_queue(machine.name), {"simulate": slot.simulate})
+    line.flush()
 
 
 def builder(machine: Machine) -> None:
-    """Run the builder."""
+    """Run the builder; its name is the second argument."""
     from runner import head
     from runner.build import Builder
     from runner.job_queue import BUILD_QUEUE
 
-    lab = _worker_end(machine)
-    lab.serve(BUILD_QUEUE, {"prepare": Builder(machine, lab, head.of(machine), _sender(machine, lab)).prepare})
+    shell.adopt_orphans()
+    lab, line, lease = _worker_end(machine), _line(machine), _lease(machine)
+    builder = Builder(machine, lab, head.of(machine), _sender(machine, lab), line, lease)
+    lab.serve(BUILD_QUEUE, {"prepare": builder.prepare})
+    line.flush()
 
 
 # ---- how they reach the others -----------------------------------------------------------------------------------
@@ -91,6 +98,24 @@ def _worker_end(machine: Machine) -> "WorkerEnd":
 
     own = {name: value for name, value in os.environ.items() if not name.startswith("LABFLEET_")}
     return WorkerEnd(_redis(machine), own if machine.settings else {})
+
+
+def _line(machine: Machine) -> "Line":
+    """Return a worker's line to the lab, with a connection of its own."""
+    from runner.line import Line
+
+    line = Line(_worker_end(machine))
+    line.start()
+    return line
+
+
+def _lease(machine: Machine) -> "Lease":
+    """Return what tells the agent what this worker has."""
+    from runner.leases import Lease
+
+    lease = Lease(sys.argv[2], machine.paths.endpoint("agent"))
+    lease.start()
+    return lease
 
 
 def _sender(machine: Machine, lab: "WorkerEnd") -> "Sender":
@@ -133,6 +158,8 @@ def local(machine: Machine) -> None:
         "agent": [*python, "agent"],
     }
     running: dict[str, shell.Process] = {}
+    shell.adopt_orphans()
+    shell.end_marked(paths.home)  # of a lab that was killed
     try:
         while True:
             for name, command in commands.items():
@@ -143,14 +170,15 @@ def local(machine: Machine) -> None:
                 if process is None or status is not None:
                     if status is not None:
                         log.warning("%s ended with status %s and is started again", name, status)
-                    if name == "foreman" and "agent" in running:
-                        _end(running["agent"])  # the new foreman does not know the host; its new agent will tell
+                        shell.end_strays()  # an agent's slots and what they ran, or a rewrite of Redis's file
                     running[name] = _start(name, command, paths)
             running["foreman"].wait(1)
+            shell.reap()
     finally:
         for name in ("agent", "foreman", "hub", "redis"):
             if name in running:
                 _end(running[name])
+        shell.end_strays()
         shell.end_marked(paths.home)
         paths.lab_file.unlink(missing_ok=True)
 

@@ -6,10 +6,10 @@ process can miss values.  So before a slot shares processes it does one run agai
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from runner import omnetpp, shell
+from runner import omnetpp
 from runner.model import Campaign, Outcome, Prepared
 from runner.private_directory import PrivateDirectory
 
@@ -20,6 +20,9 @@ _RUN_ID = re.compile(rb"-\d{8}-\d\d:\d\d:\d\d-\d+")
 
 #: Console output tells how long things took; it is no result.
 _NO_RESULTS = (".out",)
+
+#: Runs a command in a folder to its end, and returns the exit status.
+RunAlone = Callable[[Sequence[str], Path], int]
 
 
 def comparable(path: Path) -> Iterator[bytes]:
@@ -38,19 +41,18 @@ def are_equal(one: Path, other: Path) -> bool:
 
 
 def is_same_alone(
-    campaign: Campaign, prepared: Prepared, checkout: Path, outcome: Outcome, root: Path, top: Path
+    campaign: Campaign, prepared: Prepared, checkout: Path, outcome: Outcome, root: Path, top: Path, run: RunAlone
 ) -> bool:
     """Say whether a run leaves the same when it is done again in a process of its own.
 
-    ``root``: where the files of its outcome are; ``top``: a private directory for the new process, removed afterwards.
+    ``root``: where the files of its outcome are; ``top``: a private directory for the new process, removed afterwards;
+    ``run`` does it.
     """
     private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
     command = omnetpp.simulation_command(prepared.program, campaign.launch, campaign.config, [outcome.run])
     try:
-        done = shell.run(command, cwd=private.working_directory, env=campaign.environment, check=False, seconds=60)
+        status = run(command, private.working_directory)
         results = [file.path for file in outcome.files if not file.path.endswith(_NO_RESULTS)]
-        return done.status == 0 and all(are_equal(root / path, private.root / path) for path in results)
-    except TimeoutError:
-        return False
+        return status == 0 and all(are_equal(root / path, private.root / path) for path in results)
     finally:
         private.remove()

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what these are made of", {"uploader", "checkouts", "scheduling", "program", "toolchain", "console", "sharing"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
-        {"config", "head", "inventory", "playbook", "code_bundle"},
+        {"config", "head", "inventory", "playbook", "code_bundle", "line"},
     ),
     (
         "support: one outside thing each",
@@ -50,6 +50,8 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
                 "private_directory",
                 "project_file",
                 "omnetpp",
+                "leases",
+                "disk",
             },
             *{"ssh", "host_keys", "ansible", "inventory_rules", "knock", "command_line"},
         },
@@ -79,7 +81,8 @@ SPEAK_ZEROMQ = {
     "foreman.desk",
     "uploader",
     "services",
-    "simulate",
+    "simulate.slot",
+    "leases",
     "following",
     "curve",
     "intake",

@@ -11,54 +11,72 @@ import pytest
 from runner import private_directory
 from runner.model import Kind
 from runner.private_directory import PrivateDirectory
-from runner.simulate import judge
+from runner.simulate import Stop, judge
 
 DONE = ("done", "")
 
 # ---- verdicts ----------------------------------------------------------------------------------------------------
 
 
+CANCELLED = Stop("cancelled")
+SLOW: tuple[Kind, str] = ("timeout", "took longer than 30 s")
+FAT: tuple[Kind, str] = ("out-of-memory", "took 3 GB of memory, 2 GB are allowed")
+
+
 @pytest.mark.parametrize(
-    ("status", "errors", "cancelled", "verdicts"),
+    ("status", "errors", "stop", "verdicts"),
     [
         # all went well
-        (0, [""], False, [DONE]),
-        (0, ["", "", ""], False, [DONE, DONE, DONE]),
+        (0, [""], None, [DONE]),
+        (0, ["", "", ""], None, [DONE, DONE, DONE]),
         # … but whoever was told to end may say so too
-        (0, ["", ""], True, [DONE, ("cancelled", "")]),
+        (0, ["", ""], CANCELLED, [DONE, ("cancelled", "")]),
+        # … and whoever had ended before it was killed has ended
+        (0, ["", ""], Stop(*SLOW, 2), [DONE, DONE]),
         # the simulation said so
-        (1, ["no route"], False, [("error", "no route")]),
-        (1, ["", "no route"], False, [DONE, ("error", "no route")]),
+        (1, ["no route"], None, [("error", "no route")]),
+        (1, ["", "no route"], None, [DONE, ("error", "no route")]),
         # what was begun after the first error happened in a process that was no longer sound: it is not over
-        (1, ["", "no route", ""], False, [DONE, ("error", "no route")]),
-        (1, ["", "no route", "cannot switch FES"], False, [DONE, ("error", "no route")]),
+        (1, ["", "no route", ""], None, [DONE, ("error", "no route")]),
+        (1, ["", "no route", "cannot switch FES"], None, [DONE, ("error", "no route")]),
+        (-9, ["", "no route", ""], Stop(*SLOW, 3), [DONE, ("error", "no route")]),
         # nothing was said
-        (3, [""], False, [("error", "the program ended with exit status 3")]),
-        (3, ["", ""], False, [DONE, ("error", "the program ended with exit status 3")]),
+        (3, [""], None, [("error", "the program ended with exit status 3")]),
+        (3, ["", ""], None, [DONE, ("error", "the program ended with exit status 3")]),
         # a signal
-        (-11, [""], False, [("crash", "ended by SIGSEGV")]),
-        (-6, ["", "assertion failed"], False, [DONE, ("crash", "assertion failed")]),
-        (-9, ["", "", ""], False, [DONE, DONE, ("crash", "ended by SIGKILL")]),
+        (-11, [""], None, [("crash", "ended by SIGSEGV")]),
+        (-6, ["", "assertion failed"], None, [DONE, ("crash", "assertion failed")]),
+        (-9, ["", "", ""], None, [DONE, DONE, ("crash", "ended by SIGKILL")]),
         # nobody wants it any more: whatever Cmdenv wrote when it was told to end, it is no result
-        (2, [""], True, [("cancelled", "")]),
-        (2, ["", ""], True, [DONE, ("cancelled", "")]),
-        (-15, [""], True, [("cancelled", "")]),
-        (-9, ["", "", ""], True, [DONE, DONE, ("cancelled", "")]),
+        (2, [""], CANCELLED, [("cancelled", "")]),
+        (2, ["", ""], CANCELLED, [DONE, ("cancelled", "")]),
+        (-15, [""], CANCELLED, [("cancelled", "")]),
+        (-9, ["", "", ""], CANCELLED, [DONE, DONE, ("cancelled", "")]),
+        # it took more than it may: that is the failure of the run that was under way then
+        (-9, [""], Stop(*SLOW, 1), [SLOW]),
+        (-9, [""], Stop(*SLOW, 0), [SLOW]),
+        (-9, ["", ""], Stop(*SLOW, 2), [DONE, SLOW]),
+        (-9, ["hangs"], Stop(*SLOW, 1), [SLOW]),
+        (137, [""], Stop(*FAT, 1), [FAT]),
+        # … and not of one that had only just begun, which nobody had seen yet: it is not over
+        (-9, ["", ""], Stop(*SLOW, 1), [DONE]),
+        # what earlier runs have left in the memory is no run's own failure: it is not over
+        (-9, ["", "", ""], Stop(*FAT, 3), [DONE, DONE]),
     ],
 )
 def test_each_run_that_is_over_gets_its_verdict(
-    status: int, errors: list[str], cancelled: bool, verdicts: list[tuple[Kind, str]]
+    status: int, errors: list[str], stop: Stop | None, verdicts: list[tuple[Kind, str]]
 ) -> None:
-    # Given how a process ended, and what the log of each run that it began says went wrong
+    # Given how a process ended, why it was ended, and what the log of each run that it began says went wrong
     # When it is judged, then the runs before the failure are done, one has failed, the rest is not over
-    assert judge(status, errors, cancelled) == verdicts
+    assert judge(status, errors, stop) == verdicts
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU, signal.SIGRTMIN, 40, signal.SIGRTMAX])
 def test_any_signal_is_a_crash(number: int) -> None:
     # Given a process that a signal ended, be it one without a name, like 40
     # When it is judged, then that is a crash, and the person is told the signal
-    ((kind, error),) = judge(-number, [""], cancelled=False)
+    ((kind, error),) = judge(-number, [""])
     assert kind == "crash"
     assert error.startswith("ended by ")
 

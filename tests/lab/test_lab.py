@@ -85,7 +85,9 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
     parts = ("runner", "playbooks", "inventory", "tasks.py", "labfleet.py", "requirements-worker.lock")
     client.exec_as_root(["install", "-d", "-o", "researcher", CHANGED])
     client.run(["cp", "-r", *(str(SOURCE / part) for part in parts), CHANGED])
-    client.run(["sed", "-i", "s/run %d of %s, attempt/NEW run %d of %s, attempt/", f"{CHANGED}/runner/simulate.py"])
+    client.run(
+        ["sed", "-i", "s/run %d of %s, attempt/NEW run %d of %s, attempt/", f"{CHANGED}/runner/simulate/slot.py"]
+    )
     folder = campaigns.scripted(client, "upgraded", runs=3000, seconds=1)
     running = campaigns.start(client, folder)
     eventually(lambda: campaigns.begun(provisioned_lab, folder) > 3, "the first results", 120)

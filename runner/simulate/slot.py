@@ -1,0 +1,231 @@
+"""A slot: does one chunk after the other.
+
+What a run leaves goes to the spool, complete or not at all; the uploader takes it from there.
+"""
+
+import errno
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from runner import checkouts, disk, sharing, shell
+from runner.errors import LabFailed, LabfleetError
+from runner.head import Head
+from runner.job_queue import WorkerEnd
+from runner.leases import Lease
+from runner.line import Line
+from runner.log_stream import Sender
+from runner.machine import Machine
+from runner.messages import ChunkEnded, ChunkStarted, Held
+from runner.model import Attempt, Campaign, Chunk, Launch, Outcome, Prepared, Run, decode, encode
+from runner.paths import AttemptPaths, attempt_parcel
+from runner.private_directory import PrivateDirectory
+from runner.simulate.process import Place, SimulationProcess, Work
+from runner.simulate.tree import ProcessTree
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a chunk waits for room on the disk: until then the foreman knows, and sends no further ones.
+PATIENCE = 4.0
+
+#: Seconds that a run may take which is done again to find out whether it may share a process.
+PROOF_SECONDS = 60.0
+
+
+class Slot:
+    """Does one chunk after the other on this host."""
+
+    def __init__(
+        self, name: str, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender, line: Line, lease: Lease
+    ) -> None:
+        self._name, self._host, self._paths = name, machine.name, machine.paths
+        self._lab, self._head, self._line, self._lease = lab, head, line, lease
+        mark = {shell.MARK: shell.mark(self._paths.home, name)}
+        self._place = Place(self._host, name, mark, line, sender, self._under_way)
+        self._to_uploader: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUSH)
+        self._to_uploader.connect(self._paths.endpoint("uploader"))
+        #: The directory of the chunk's next process, if the one before it left it as it was.
+        self._private: PrivateDirectory | None = None
+        self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
+        self._works: dict[str, tuple[Campaign, Prepared, Path, dict[int, Run]]] = {}
+        #: What is still to do of the present chunk.
+        self._chunk = Chunk("", "", (), shared=False)
+        self._waiting: list[Attempt] = []
+        self._shared = False
+
+    def simulate(self, argument: str) -> None:
+        """Do a chunk of runs.  The argument is a :class:`~runner.model.Chunk` as JSON."""
+        chunk: Chunk = decode(argument, Chunk)
+        self._chunk, self._waiting, self._shared = chunk, list(chunk.attempts), chunk.shared
+        self._line.post(ChunkStarted(chunk.campaign, chunk.id, self._host, self._name))
+        self._line.watch(chunk.campaign, chunk.id)
+        self._hold()
+        error = ""
+        try:
+            self._do()
+        except LabfleetError as problem:
+            error = problem.message
+        except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
+            log.exception("chunk %s", chunk.id)
+            full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            error = f"the disk of {self._paths.home} is full: {problem}" if full else _named(problem)
+        self._remove_private()
+        self._line.watch_nothing()
+        self._line.post(
+            ChunkEnded(
+                chunk.campaign,
+                chunk.id,
+                self._host,
+                unfinished=tuple(self._waiting),
+                error=error,
+                mixed_up=chunk.shared and not self._shared,
+            )
+        )
+        self._lease.hold(None)
+
+    def _do(self) -> None:
+        """Do what is to do of the chunk, as long as somebody wants it and the disk has room."""
+        if self._lab.is_unwanted(self._chunk.campaign, self._chunk.id):
+            return
+        work = self._work()
+        self._shared = self._shared and self._may_share_of.get(_kind(work), True)
+        while self._waiting and not self._line.is_unwanted():
+            self._require_room()
+            self._simulate_together(work, self._waiting if self._shared else self._waiting[:1])
+
+    def _work(self) -> Work:
+        """Return what the chunk's runs have in common; asked for once per campaign."""
+        name = self._chunk.campaign
+        if name not in self._works:
+            campaign = self._lab.campaign(name)
+            prepared = self._lab.prepared(name)
+            checkout = checkouts.provide_checkout(self._paths, self._head, campaign, prepared.key)
+            self._works = {name: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
+        return Work(self._chunk, *self._works[name])
+
+    def _under_way(self, attempt: Attempt) -> None:
+        self._hold(attempt)
+
+    def _hold(self, first: Attempt | None = None) -> None:
+        """Renew the lease: what is to do, first the attempt that is under way."""
+        attempts = sorted(self._waiting, key=lambda attempt: attempt != first)
+        self._lease.hold(Held(self._name, self._chunk.campaign, self._chunk.id, tuple(attempts)))
+
+    # ---- room on the disk ----
+
+    def _require_room(self) -> None:
+        """Raise LabFailed unless there is room for another run."""
+        if disk.shortage(self._paths.home):
+            self._line.is_unwanted(PATIENCE)
+        if shortage := disk.shortage(self._paths.home):
+            raise LabFailed(shortage)
+
+    def _require_trust(self, outcomes: Sequence[tuple[Outcome, Path]]) -> None:
+        """Raise LabFailed if the disk is so full that what runs have left may have been cut short."""
+        if exhaustion := disk.exhaustion(self._paths.home):
+            runs = ", ".join(str(outcome.run) for outcome, _ in outcomes)
+            raise LabFailed(f"{exhaustion}, so what run {runs} left cannot be trusted")
+
+    # ---- runs ----
+
+    def _simulate_together(self, work: Work, attempts: Sequence[Attempt]) -> None:
+        """Do runs in one process and take those off the list that are over: all, or those up to the first failure.
+
+        None is over if several left a file of which nobody knows whose it is: from then on each goes alone.
+        """
+        if self._private is None:
+            top = self._paths.private_of(self._name, f"{work.chunk.id}-{attempts[0].run}")
+            self._private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
+        outcomes = SimulationProcess(work, attempts, self._private, self._place).follow()
+        self._require_trust(outcomes)
+        done = [outcome for outcome, _ in outcomes if outcome.kind == "done"]
+        if len(done) > 1 and not self._may_share(work, done[-1]):
+            if self._line.is_unwanted():
+                return
+            outcomes = []
+        for outcome, log_file in outcomes:
+            self._spool(outcome, log_file, self._private)
+            self._waiting.remove(Attempt(outcome.run, outcome.attempt))
+        self._shared = self._shared and bool(outcomes)
+        self._hold()
+        if not self._private.is_as_new():  # else it is the next process's: making one takes milliseconds
+            self._remove_private()
+
+    def _may_share(self, work: Work, outcome: Outcome) -> bool:
+        """Say whether runs of a campaign's kind may share a process; found out once, with a run that has done so."""
+        kind = _kind(work)
+        if work.campaign.batch is None and kind not in self._may_share_of and self._private:
+            top = self._paths.private_of(self._name, f"{work.chunk.id}-proof")
+            limits = msgspec.structs.replace(work.campaign.limits, timeout=PROOF_SECONDS)
+
+            def run_alone(argv: Sequence[str], folder: Path) -> int:
+                environment = {**work.campaign.environment, **self._place.mark}
+                with (
+                    open(os.devnull, "wb") as nowhere,
+                    ProcessTree(
+                        argv, cwd=folder, env=environment, output=nowhere, limits=limits, line=self._line
+                    ) as tree,
+                ):
+                    while (status := tree.wait()) is None:
+                        pass
+                return status
+
+            same = sharing.is_same_alone(
+                work.campaign, work.prepared, work.checkout, outcome, self._private.root, top, run_alone
+            )
+            if self._line.is_unwanted():  # it was ended, so it proves nothing
+                return False
+            self._may_share_of[kind] = same
+        return self._may_share_of.get(kind, True)
+
+    def _remove_private(self) -> None:
+        if self._private:
+            self._private.remove()
+        self._private = None
+
+    def _spool(self, outcome: Outcome, log_file: Path, private: PrivateDirectory) -> None:
+        """Move a run's files to where the uploader takes them; the folder appears there complete or not at all."""
+        log.info(
+            "run %d of %s, attempt %d: %s after %.1f s on %s",
+            outcome.run,
+            outcome.campaign,
+            outcome.attempt,
+            outcome.kind,
+            outcome.ended - outcome.started,
+            self._name,
+        )
+        token = secrets.token_hex(4)
+        name = attempt_parcel(outcome.campaign, outcome.run, outcome.attempt, token)
+        outcome = msgspec.structs.replace(outcome, parcel=name)
+        half = AttemptPaths(self._paths.half_parcel(self._name, name))
+        try:
+            half.files.mkdir(parents=True)
+            for file in outcome.files:
+                target = half.file(file.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(private.root / file.path, target)
+            os.rename(log_file, half.log)
+            half.outcome.write_bytes(encode(outcome))
+            os.rename(half.root, self._paths.spool / name)
+        except OSError:
+            shutil.rmtree(half.root, ignore_errors=True)
+            raise
+        try:
+            self._to_uploader.send(name.encode(), zmq.DONTWAIT)
+        except zmq.Again:
+            pass  # it looks into the spool from time to time
+
+
+def _kind(work: Work) -> tuple[str, str, Launch]:
+    """Return what decides whether runs may share a process: the program, the configuration, and how it is started."""
+    return work.prepared.key, work.campaign.config, work.campaign.launch
+
+
+def _named(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
