@@ -11,7 +11,7 @@ import pytest
 from runner import collection, results
 from runner.collection import Collector
 from runner.errors import LabFailed, LabfleetError
-from runner.model import File, Kind, Limits, Outcome, Past, Prepared, Run
+from runner.model import File, Kind, Limits, Outcome, Past, Prepared, Run, encode
 from runner.paths import AttemptPaths, HomePaths, LabPaths
 from tests.test_results import LOG, SCALARS, Contents, Crash, Disk, campaign, deliver, digest, store
 
@@ -29,6 +29,7 @@ class Home:
     def __init__(self, store: LabPaths, root: Path) -> None:
         self.store, self.root = store, root
         root.mkdir(parents=True)
+        store.campaign("one").campaign.write_bytes(encode(campaign()))
         self.paths = HomePaths(root / "results", "one")
         self.collector = Collector(store.campaign("one"), self.paths, root)
 
