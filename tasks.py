@@ -3,24 +3,22 @@
 What takes long to import (ZeroMQ, rich) is imported by the command that needs it: ``--help`` has to be there at once.
 """
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from runner.commands import command, remainder, whole_number
 from runner.errors import ExitCode, WrongUse
 
-if TYPE_CHECKING:
-    from runner.campaign import Order
-
 _RESULTS = """
 Results appear in the project as if it had been run here, usually in results/.  A file that is already there under the
 same name is replaced when its run is done, no other file is touched.  What a run leaves that failed or was
 interrupted is kept apart, in results/labfleet/CAMPAIGN/failed/, its files named *.partial.
 results/campaign.json says where each result came from.
+Ctrl-C leaves the campaign, which goes on: labfleet attach comes back to it, labfleet cancel ends it.
+What labfleet.toml says of timeout, stall, memory, retries and max-failures holds where the option is not given; "none"
+is no limit.
 """
 
 
@@ -38,6 +36,12 @@ results/campaign.json says where each result came from.
         "json": "print one machine-readable result on stdout",
         "quiet": "print nothing but failures and the summary",
         "verbose": "print the console output of every run as it comes",
+        "detach": "submit the campaign, print its id and leave; labfleet attach ID comes back",
+        "timeout": "end a run that takes longer: 90s, 15min, 2h, 1d",
+        "stall": "end a run whose simulation time stands still for so long: 90s, 15min",
+        "memory": "end a run that takes more main memory: 500MB, 2GB, 1.5GiB; a plain number is in MB",
+        "retries": "begin a run that failed by itself so many times again; default: 0.  Lost runs begin again anyway",
+        "max-failures": "cancel the rest after so many failed runs",
     },
     iterable=["ini"],
 )
@@ -55,15 +59,23 @@ def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke h
     json: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    detach: bool = False,
+    timeout: str = "",
+    stall: str = "",
+    memory: str = "",
+    retries: str = "",
+    max_failures: str = "",
 ) -> ExitCode:
     """Run every run of a configuration on the lab and bring the results home."""
+    from runner import campaign_command
     from runner import runall as words
     from runner.campaign import Order
 
     if mode not in ("release", "debug"):
         raise WrongUse(f"--mode is release or debug, not {mode!r}")
-    if quiet and verbose:
-        raise WrongUse("--quiet and --verbose contradict each other")
+    if detach and dry_run:
+        raise WrongUse("--detach and --dry-run contradict each other")
+    limits = {"timeout": timeout, "stall": stall, "memory": memory, "retries": retries, "max-failures": max_failures}
     order = Order(
         config=config,
         folder=_project(project),
@@ -75,8 +87,11 @@ def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke h
         jobs=whole_number(jobs, "--jobs") if jobs else None,
         verbose=verbose,
         dry_run=dry_run,
+        limits=campaign_command.limits(limits),
     )
-    return _carry_out(order, json=json, quiet=quiet)
+    if detach:
+        return campaign_command.submit(order, json=json)
+    return campaign_command.run(order, quiet=quiet, json=json)
 
 
 campaign.__doc__ = f"{campaign.__doc__}\n{_RESULTS}"
@@ -93,58 +108,97 @@ def _project(named: str) -> Path:
 @command(takes_rest=True)
 def runall(c: Context) -> ExitCode:
     """Take opp_runall's place: labfleet runall [-j N] [-b N] [-C DIR] [-e] [-V] ./simprog -c Foo -r FILTER."""
-    from dataclasses import replace
-
-    from runner import campaign as client
-    from runner import report
+    from runner import campaign_command
     from runner import runall as words
 
     order, makefile = words.parse(remainder())
     if makefile is None:
-        return _carry_out(order)
-    view = report.view(order.folder.name, order.config, report.Verbosity.QUIET, sys.stderr, os.environ)
-    _, prepared = client.run(replace(order, dry_run=True), view)
-    words.export(order, prepared.runs, makefile)
+        return campaign_command.run(order)
+    words.export(order, campaign_command.runs(order), makefile)
     return ExitCode.DONE
 
 
-def _carry_out(order: "Order", *, json: bool = False, quiet: bool = False) -> ExitCode:
-    """Carry an order out and show what it comes to."""
-    from runner import campaign as client
-    from runner import model, report
+# ---- campaigns that are there ------------------------------------------------------------------------------------
 
-    verbosity = report.Verbosity.VERBOSE if order.verbose else report.Verbosity.NORMAL
-    view = report.view(
-        order.folder.resolve().name,
-        order.config,
-        report.Verbosity.QUIET if quiet else verbosity,
-        sys.stderr,
-        os.environ,
-        stdout=None if json else sys.stdout,
-    )
-    try:
-        result, prepared = client.run(order, view)
-    finally:
-        view.close()
-    if result is None:
-        print(model.pretty(prepared.runs) if json else report.run_table(prepared))
-        return ExitCode.DONE
-    print(report.as_json(result) if json else report.summary(result, prepared))
-    return report.exit_code(result)
+
+@command(takes_rest=True)
+def attach(c: Context) -> ExitCode:
+    """Come back to a campaign and bring its results home: labfleet attach [ID]."""
+    from runner import campaign_command, command_line
+
+    return campaign_command.attach(command_line.attach(remainder()))
+
+
+@command(takes_rest=True)
+def resume(c: Context) -> ExitCode:
+    """Do again what failed, was lost or cancelled in a campaign: labfleet resume ID."""
+    from runner import campaign_command, command_line
+
+    return campaign_command.attach(command_line.resume(remainder()), resume=True)
+
+
+@command(help={"json": "print them machine-readable"})
+def campaigns(c: Context, json: bool = False) -> None:
+    """Show the lab's campaigns: whose, how far, and whether the results are at home."""
+    from runner import campaigns as known
+    from runner.report import campaign_table
+
+    found = known.listed()
+    print(campaign_table.as_json(found) if json else campaign_table.table(found, known.elsewhere(found)))
+
+
+@command(takes_rest=True)
+def cancel(c: Context) -> None:
+    """End a campaign's runs and keep what is done: labfleet cancel [ID]."""
+    from runner import campaigns as known
+    from runner import command_line
+
+    print(known.cancel(command_line.cancel(remainder())))
+
+
+@command(takes_rest=True)
+def explain(c: Context) -> None:
+    """Say why a campaign, or one run of it, is not running: labfleet explain ID [RUN]."""
+    from runner import campaigns as known
+    from runner import command_line
+
+    campaign_id, run = command_line.explain(remainder())
+    print(known.explain(campaign_id, whole_number(run, "RUN", 0) if run else None))
+
+
+@command(takes_rest=True)
+def drain(c: Context) -> None:
+    """Give a machine no more runs: labfleet drain HOST."""
+    from runner import campaigns as known
+    from runner import command_line
+
+    host = command_line.drain(remainder())
+    known.drain(host, drained=True)
+    print(f"{host} gets no more runs")
+
+
+@command(takes_rest=True)
+def undrain(c: Context) -> None:
+    """Give a machine runs again: labfleet undrain HOST."""
+    from runner import campaigns as known
+    from runner import command_line
+
+    host = command_line.undrain(remainder())
+    known.drain(host, drained=False)
+    print(f"{host} gets runs again")
 
 
 _LAB = """\
 labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
 labfleet lab use local         use processes of this machine, as without any choice
 labfleet lab status            what the lab does
-labfleet lab cancel CAMPAIGN   end a campaign's runs; what is done is kept
 labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
 The local lab's services start with the first campaign, and end by themselves when idle."""
 
 
 @command(takes_rest=True)
 def lab(c: Context) -> None:
-    """Choose, see, cancel, stop: lab use USER@HEAD|local, lab status, lab cancel CAMPAIGN, lab stop (lab --help)."""
+    """Choose, see, stop: lab use USER@HEAD|local, lab status, lab stop (lab --help)."""
     from runner import chosen_lab, labs, local_lab
 
     match remainder():
@@ -153,9 +207,6 @@ def lab(c: Context) -> None:
             print(f"campaigns run on {f'the lab behind {head}' if head else 'this machine'} from now on")
         case [] | ["status"]:
             print(labs.describe())
-        case ["cancel", campaign_id]:
-            labs.cancel(campaign_id)
-            print(f"{campaign_id} is cancelled")
         case ["stop", *force] if force in ([], ["--force"]):
             print("the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running")
         case ["--help" | "-h"]:

@@ -24,7 +24,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from runner import __version__
-from runner.errors import ExitCode, LabfleetError, WrongUse
+from runner.errors import Detached, ExitCode, LabfleetError, WrongUse
 
 #: Exit codes of a process that was interrupted, or whose reader went away: 128 and the signal's number.
 INTERRUPTED = 130
@@ -108,6 +108,8 @@ def reported(body: Body) -> Callable[..., None]:
                     sys.stdout.flush()
         except (Exit, UnexpectedExit):
             raise
+        except Detached as error:
+            raise Exit(error.message, code=error.status) from error
         except LabfleetError as error:
             raise Exit(_message(error.message, error.hint), code=error.exit_code) from error
         except KeyboardInterrupt as error:

@@ -9,12 +9,12 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner import project_file
 from runner.errors import WrongUse
-from runner.model import Build, Launch
+from runner.model import Build, Launch, Limits
 from runner.omnetpp import opp_run
 from runner.paths import GENERATED
 from runner.project_file import Makemake, ProjectFile, ide_makemake, listed
@@ -48,6 +48,8 @@ class Project:
     include: tuple[str, ...]
     #: Additional variables for builds and runs.
     environment: dict[str, str]
+    #: What a run may take, and what follows when it fails.
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def working_directory(self) -> Path:
@@ -84,10 +86,16 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         launch=launch,
         include=tuple(dict.fromkeys((*said.include, *_needed_files(root, directory, build, launch)))),
         environment=said.environment,
+        limits=Limits(**said.limits),
     )
 
 
 # ---- where -------------------------------------------------------------------------------------------------
+
+
+def root_of(folder: Path) -> Path:
+    """Return the root of the project that a folder belongs to.  Raises WrongUse for a folder that can be in none."""
+    return _root(_existing_folder(folder))
 
 
 def _existing_folder(folder: Path) -> Path:

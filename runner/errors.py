@@ -41,6 +41,18 @@ class LabFailed(LabfleetError):
     """A service of the lab is missing, too old, or does not answer."""
 
 
+class Detached(LabfleetError):
+    """The person has left a campaign, which goes on; nothing is wrong."""
+
+    def __init__(self, campaign: str, signal: int) -> None:
+        super().__init__(
+            f"detached: campaign {campaign} goes on.  labfleet attach {campaign}  comes back; "
+            f"labfleet cancel {campaign}  ends it"
+        )
+        #: As of a process that a signal has ended.
+        self.status = 128 + signal
+
+
 def from_code(exit_code: int, message: str, hint: str) -> LabfleetError:
     """Return the error that another process reported as (exit code, message, hint)."""
     kind = WrongUse if exit_code == ExitCode.WRONG_USE else LabFailed

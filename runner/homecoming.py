@@ -1,51 +1,106 @@
 """Results on their way home while the campaign goes on."""
 
+import errno
+import os
 import queue
+import shutil
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from runner import config, results
+from runner import collection
 from runner.errors import LabFailed, LabfleetError
-from runner.lab import Lab
+from runner.lab import LabAway
+from runner.labs import Connection
 from runner.model import Campaign, Outcome
+from runner.notes import Arrival, Notes
 from runner.paths import HomePaths
 
+#: Seconds until a transfer is tried again when the lab could not be reached.
+PAUSE = 5.0
 
-@dataclass
+#: A disk that takes nothing more.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a campaign's results go: the project at this client."""
+
+    root: Path
+    #: The working directory relative to the root.
+    directory: str
+
+    @property
+    def results(self) -> Path:
+        """The folder that has the manifest."""
+        return Path(os.path.normpath(self.root / self.directory)) / "results"
+
+
 class Home:
-    """What has come home of a campaign, by a thread of its own: the disk must not hold up the live view."""
+    """What has come home of a campaign, by a thread of its own: the disk must not hold up the live view.
 
-    the_lab: Lab
-    project: config.Project
-    campaign: Campaign
-    places: dict[int, dict[str, str]] = field(default_factory=dict)
-    failure: LabfleetError | OSError | None = None
-    _waiting: "queue.SimpleQueue[Outcome | None]" = field(default_factory=queue.SimpleQueue)
+    What an earlier client has brought is not brought again; what it had begun with is brought to its end.
+    """
 
-    _brought: "queue.SimpleQueue[Outcome]" = field(default_factory=queue.SimpleQueue)
-
-    def __post_init__(self) -> None:
-        store = self.the_lab.paths.campaign(self.campaign.id)
-        paths = HomePaths(self.project.working_directory / "results", self.campaign.id)
-        self.collector = results.Collector(store, paths, self.project.root, verify=self.the_lab.is_remote)
+    def __init__(self, connection: Connection, destination: Destination, campaign: Campaign, notes: Notes) -> None:
+        self.paths = HomePaths(destination.results, campaign.id)
+        #: Path in the run → path at home, of each run that is at home.
+        self.places: dict[int, dict[str, str]] = {}
+        self.failure: LabfleetError | OSError | None = None
+        #: Why nothing can be fetched just now; empty while all is well.
+        self.trouble = ""
+        self._connection, self._campaign = connection, campaign
+        lab = connection.lab
+        store = lab.paths.campaign(campaign.id)
+        self._collector = collection.Collector(store, self.paths, destination.root, verify=lab.is_remote)
+        self._arrivals = {arrival.run: arrival for arrival in notes.arrivals(campaign.id)}
+        for arrival in self._arrivals.values():
+            self._collector.remember(arrival.run, arrival.places)
+        self._came_home = collection.came_home(self.paths)
+        self._list = notes.arrival_list(campaign.id)
+        self._waiting: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        self._brought: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._retry = threading.Event()
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that the person has to know."""
+        return self._collector.warnings
 
     def bring(self, outcome: Outcome) -> None:
         """Bring a committed run's files home."""
         self._waiting.put(outcome)
 
+    def try_again(self) -> None:
+        """The lab is back: what could not be fetched is tried again at once."""
+        self._retry.set()
+
     def finish(self) -> None:
-        """Wait until everything is home.  Raises what went wrong on the way."""
+        """Nothing more will come."""
         self._waiting.put(None)
-        self._thread.join()
+
+    def is_finished(self, seconds: float) -> bool:
+        """Wait so long, and say whether everything is home, or nothing more can come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise LabFailed for what has gone wrong on the way."""
         if isinstance(self.failure, OSError):
-            raise LabFailed(
-                f"results cannot be written: {self.failure}",
-                f"they are complete in {self.the_lab.kept(self.campaign.id)}",
-            )
+            full = self.failure.errno in NO_SPACE
+            what = f"the disk of this machine is full: {self.failure}" if full else str(self.failure)
+            raise LabFailed(f"results cannot be written: {what}", self._rest("once there is room" if full else "then"))
         if self.failure:
             raise self.failure
+
+    def _rest(self, when: str) -> str:
+        return f"what is home stays; {when}, this brings the rest: labfleet attach {self._campaign.id}"
+
+    # ---- the thread ----
 
     def _collect(self) -> None:
         ends = False
@@ -61,12 +116,66 @@ class Home:
                 except (OSError, LabfleetError) as error:
                     self.failure = error
 
-    def _collect_together(self, outcomes: list[Outcome]) -> None:
-        self.the_lab.bring(self.campaign.id, outcomes)
+    def _collect_together(self, outcomes: Sequence[Outcome]) -> None:
+        missing = [outcome for outcome in outcomes if not self._is_home(outcome)]
+        self._fetch(missing)
+        for outcome in missing:
+            known = self._arrivals.get(outcome.run)
+            again = known is not None and known.attempt == outcome.attempt
+            places = self._collector.plan(outcome)
+            arrival = Arrival(outcome.run, outcome.attempt, places, complete=False)
+            self._note(arrival)
+            self._collector.bring(outcome, places, again=again)
+            self._arrive(outcome, places)
         for outcome in outcomes:
-            self.places[outcome.run] = self.collector.collect(outcome)
             self._brought.put(outcome)
+
+    def _is_home(self, outcome: Outcome) -> bool:
+        """Say whether an earlier client has brought this attempt, and take note of its places."""
+        arrival = self._arrivals.get(outcome.run)
+        if arrival is not None and arrival.attempt == outcome.attempt:
+            if arrival.complete:
+                self.places[outcome.run] = arrival.places
+                return True
+            self._collector.tidy(outcome, arrival.places)
+            if self._collector.is_home(outcome, arrival.places):
+                self._arrive(outcome, arrival.places)
+                return True
+        homes = self._came_home.get((outcome.run, outcome.attempt))
+        if homes is None or len(homes) != len(outcome.files):
+            return False
+        places = {file.path: place for file, place in zip(outcome.files, homes, strict=True)}
+        self._collector.remember(outcome.run, places)
+        self._arrive(outcome, places)
+        return True
+
+    def _arrive(self, outcome: Outcome, places: dict[str, str]) -> None:
+        self._note(Arrival(outcome.run, outcome.attempt, places))
+        self.places[outcome.run] = places
+
+    def _note(self, arrival: Arrival) -> None:
+        self._list.append(arrival)
+        self._arrivals[arrival.run] = arrival
+
+    def _fetch(self, outcomes: Sequence[Outcome]) -> None:
+        """Have the files of runs where they can be moved from, as soon as the lab can be reached."""
+        while outcomes:
+            try:
+                self._connection.lab.bring(self._campaign.id, outcomes)
+            except LabAway as error:
+                self.trouble = error.message
+                self._retry.wait(PAUSE)
+                self._retry.clear()
+            else:
+                self.trouble = ""
+                return
 
     def next_brought(self) -> Outcome | None:
         """Return a run that has come home since, each once; None if there is none."""
         return None if self._brought.empty() else self._brought.get()
+
+    def tidy(self) -> None:
+        """Everything is home: remove what was kept on the way from a remote lab."""
+        lab = self._connection.lab
+        if lab.is_remote:
+            shutil.rmtree(lab.paths.campaign(self._campaign.id).root, ignore_errors=True)

@@ -1,14 +1,28 @@
 """What a client has to know of a lab, and how it speaks to the lab's foreman."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from getpass import getuser
 from typing import Any
 
 import zmq
 
 from runner import curve
 from runner.errors import LabFailed
-from runner.messages import AnyAnswer, AnyRequest, AskMachines, AskStatus, Machines, Refused, Status
+from runner.messages import (
+    AnyAnswer,
+    AnyEvent,
+    AnyRequest,
+    AskCampaigns,
+    AskMachines,
+    AskStatus,
+    Campaigns,
+    CampaignStatus,
+    Machines,
+    Refused,
+    Status,
+)
 from runner.model import Outcome, decode, encode
 from runner.paths import LabPaths
 
@@ -17,6 +31,14 @@ PRIVATE_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY
 
 #: Seconds that the foreman gets to answer.
 PATIENCE = 20.0
+
+
+class LabAway(LabFailed):
+    """The lab cannot be reached just now; what was begun can be tried again later."""
+
+
+class LabRefused(LabFailed):
+    """The foreman has understood the request, and will not do it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,11 @@ class Lab:
     def __init__(self, foreman: str, hub: str, paths: LabPaths, access: curve.Access | None = None) -> None:
         """Endpoints; names of the result store's files as the client reaches them; keys of a remote lab."""
         self.foreman, self.hub, self.paths, self.access = foreman, hub, paths, access
+
+    @property
+    def user(self) -> str:
+        """Whose campaigns this client's are, as the lab calls that person."""
+        return getuser()
 
     @property
     def whereabouts(self) -> str:
@@ -94,17 +121,19 @@ class ForemanClient:
         self._lab = lab
 
     def ask(self, request: AnyRequest, patience: float = PATIENCE) -> AnyAnswer:
-        """Return the foreman's answer.  Raises LabFailed if it refuses or does not answer in time."""
+        """Return the foreman's answer; events that were on their way before it are passed over.
+
+        Raises LabFailed if it refuses or does not answer in time.
+        """
         self.socket.send(encode(request))
-        if not self.socket.poll(int(patience * 1000)):
-            raise LabFailed(
-                f"the lab's foreman did not answer within {patience:.0f} s",
-                self._lab.advice,
-            )
-        answer: AnyAnswer = decode(self.socket.recv(), AnyAnswer)
-        if isinstance(answer, Refused):
-            raise LabFailed(answer.message, answer.hint)
-        return answer
+        deadline = time.monotonic() + patience
+        while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            answer = decode(self.socket.recv(), AnyEvent | AnyAnswer)
+            if isinstance(answer, Refused):
+                raise LabRefused(answer.message, answer.hint)
+            if isinstance(answer, AnyAnswer):
+                return answer
+        raise LabAway(f"the lab's foreman did not answer within {patience:.0f} s", self._lab.advice)
 
     def status(self) -> Status:
         """Return what the lab does just now.  Raises LabFailed if there is no answer."""
@@ -112,6 +141,13 @@ class ForemanClient:
         if not isinstance(answer, Status):
             raise LabFailed("the lab's foreman answered something else than its status")
         return answer
+
+    def campaigns(self) -> tuple[CampaignStatus, ...]:
+        """Return all campaigns that the lab has something of.  Raises LabFailed if there is no answer."""
+        answer = self.ask(AskCampaigns())
+        if not isinstance(answer, Campaigns):
+            raise LabFailed("the lab's foreman answered something else than its campaigns")
+        return answer.campaigns
 
     def machines(self) -> Machines:
         """Return the lab's machines.  Raises LabFailed if there is no answer."""

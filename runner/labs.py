@@ -7,29 +7,57 @@ import zmq
 
 from runner import chosen_lab, local_lab
 from runner.lab import ForemanClient, Lab
-from runner.messages import CampaignStatus, Cancel, Machines
+from runner.messages import CampaignStatus, Machines
+
+
+class Connection:
+    """A client's way to a lab; it can be made anew."""
+
+    def __init__(self, name: str | None, start: local_lab.Start = local_lab.Start.NEVER) -> None:
+        """``name``: of the head; None: the lab on this machine.  Raises LabFailed."""
+        self.name, self._start = name, start
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self.lab = self._connect(start)
+        except BaseException:
+            self.context.destroy(linger=0)
+            raise
+
+    def _connect(self, start: local_lab.Start) -> Lab:
+        if self.name:
+            from runner import remote_lab
+
+            return remote_lab.connect(self.name)
+        return local_lab.connect(self.context, start)
+
+    def renew(self) -> None:
+        """Make the way anew; all sockets have to be closed.  Raises LabFailed, and can be tried again then."""
+        self.lab.close()
+        self.lab = self._connect(local_lab.Start.IF_NONE_RUNS)
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what was needed to reach the lab."""
+        self.context.destroy(linger=1000)
+        self.lab.close()
 
 
 @contextmanager
-def connected(*, start: bool = False) -> Iterator[tuple["zmq.Context[zmq.Socket[bytes]]", Lab]]:
-    """Yield a ZeroMQ context and the lab; what was needed to reach it ends with the block.
+def connected() -> Iterator[tuple["zmq.Context[zmq.Socket[bytes]]", Lab]]:
+    """Yield a ZeroMQ context and the chosen lab, as far as it runs; what was needed to reach it ends with the block.
 
-    ``start``: start a local lab that does not run.  Raises LabFailed.
+    Raises LabFailed.
     """
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    lab: Lab | None = None
+    connection = Connection(chosen_lab.chosen())
     try:
-        if name := chosen_lab.chosen():
-            from runner import remote_lab
-
-            lab = remote_lab.connect(name)
-        else:
-            lab = local_lab.connect(context) if start else local_lab.if_running()
-        yield context, lab
+        yield connection.context, connection.lab
     finally:
-        context.destroy(linger=1000)
-        if lab is not None:
-            lab.close()
+        connection.close()
 
 
 def machines() -> Machines:
@@ -60,11 +88,3 @@ def _described(campaign: CampaignStatus) -> str:
         f"  {campaign.id} {campaign.name} {campaign.config} of {campaign.user}: {campaign.phase}, {campaign.done} of "
         f"{campaign.total} runs done, {campaign.failed} failed, {campaign.running} running"
     )
-
-
-def cancel(campaign: str) -> None:
-    """End the runs of a campaign.  Raises LabFailed if it is not under way, or somebody else's."""
-    with connected() as (context, lab):
-        client = ForemanClient(context, lab)
-        client.ask(Cancel(campaign))
-        client.close()

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,15 @@ from runner.lab import PATIENCE, ForemanClient, Lab
 from runner.messages import Shutdown
 from runner.model import Value, decode, encode
 from runner.paths import SOURCE, LabPaths, home
+
+
+class Start(Enum):
+    """What is done for a client whose lab does not run as it would start it."""
+
+    NEVER = "it is for a look only"
+    IF_NONE_RUNS = "services of another version will do, too"
+    #: Campaigns begin with the services of this version, and with as many slots as are wanted now.
+    AS_WANTED = "others are replaced"
 
 
 class LabFile(Value, frozen=True):
@@ -74,26 +84,30 @@ def _lab(paths: LabPaths) -> Lab:
     return lab
 
 
-def connect(context: "zmq.Context[zmq.Socket[bytes]]") -> Lab:
-    """Return this user's lab, started or replaced if need be.
+def connect(context: "zmq.Context[zmq.Socket[bytes]]", start: Start) -> Lab:
+    """Return this user's lab, started or replaced if need be and if that is wanted.
 
     Raises LabFailed when services do not come up, or would have to be replaced while campaigns are under way.
     """
+    if start is Start.NEVER:
+        return if_running()
     lab = _lab(paths_of_this_user())
     paths = lab.paths
     wanted = LabFile(0, code_version(), machine.slots())
-    if not _fits(running(paths), wanted):
+    if not _fits(running(paths), wanted, start):
         with _locked(paths):
             found = running(paths)
-            if not _fits(found, wanted):
+            if not _fits(found, wanted, start):
                 if found:
                     _replace(context, lab)
                 _start(context, lab, wanted)
     return lab
 
 
-def _fits(found: LabFile | None, wanted: LabFile) -> bool:
-    return found is not None and (found.code, found.slots) == (wanted.code, wanted.slots)
+def _fits(found: LabFile | None, wanted: LabFile, start: Start) -> bool:
+    if found is None or start is Start.IF_NONE_RUNS:
+        return found is not None
+    return (found.code, found.slots) == (wanted.code, wanted.slots)
 
 
 @contextmanager

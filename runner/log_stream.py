@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import struct
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ PIECE = 256 * 1024
 WAITING = 16
 #: Open log files of the hub.
 OPEN_FILES = 64
+
+#: Seconds without any answer after which a viewer asks again.
+SILENCE = 3.0
 
 BUILD_STREAM = "build"
 
@@ -246,16 +250,26 @@ class Viewer:
         campaign: str,
         access: curve.Access | None = None,
     ) -> None:
+        self._campaign = campaign
+        self._offsets: dict[str, int] = {}
+        #: Streams with a question that has not been answered, and when it was asked.
+        self._asked: dict[str, float] = {}
+        self.connect(context, endpoint, access)
+
+    def connect(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, access: curve.Access | None = None
+    ) -> None:
+        """Ask this hub from now on, also what no other has answered; the former socket has to be closed."""
         self.socket = _socket(context, zmq.DEALER)
         curve.call(self.socket, access)
         self.socket.connect(endpoint)
-        self._campaign = campaign
-        self._offsets: dict[str, int] = {}
+        for stream in self._asked:
+            self._ask(stream)
 
     def follow(self, stream: str, offset: int = 0) -> None:
         """Ask for a stream's bytes from an offset on."""
         self._offsets[stream] = offset
-        self.socket.send_multipart(Piece(self._campaign, stream, offset, b"").frames())
+        self._ask(stream)
 
     def offset(self, stream: str) -> int:
         """Return how many bytes of a stream have been received."""
@@ -264,21 +278,43 @@ class Viewer:
     def forget(self, stream: str) -> None:
         """Take no more of a stream."""
         self._offsets.pop(stream, None)
+        self._asked.pop(stream, None)
 
     def receive(self) -> Piece | None:
-        """Return the next piece of a followed stream and ask for the one after it; None if nothing is there."""
+        """Return the next piece of a followed stream and ask for the one after it; None if nothing is there.
+
+        A hub that was killed has forgotten the questions: each is asked again when it was not answered for a while.
+        """
         while True:
             try:
                 piece = Piece.parse(self.socket.recv_multipart(flags=zmq.DONTWAIT))
             except zmq.Again:
+                self._ask_again()
                 return None
             if self._offsets.get(piece.stream) != piece.offset:
-                continue  # an answer to a question that is no longer of interest
+                continue  # an answer to a question that is no longer of interest, or was asked twice
             if piece.last:
                 self._offsets[piece.stream] += len(piece.data)
+                self._asked.pop(piece.stream, None)
             else:
                 self.follow(piece.stream, piece.offset + len(piece.data))
             return piece
+
+    def _ask_again(self) -> None:
+        now = time.monotonic()
+        for stream, asked in list(self._asked.items()):
+            if now - asked > SILENCE:
+                self._ask(stream)
+
+    def _ask(self, stream: str) -> None:
+        """Ask for what lies behind a stream's offset; a question that finds no room is asked as soon as there is."""
+        wish = Piece(self._campaign, stream, self._offsets[stream], b"")
+        try:
+            self.socket.send_multipart(wish.frames(), flags=zmq.DONTWAIT)
+        except zmq.Again:
+            self._asked[stream] = -SILENCE
+        else:
+            self._asked[stream] = time.monotonic()
 
     def close(self) -> None:
         """Leave at once."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import quantities
 from runner.errors import WrongUse
 
 NAME = "labfleet.toml"
@@ -22,6 +23,8 @@ _STRING = "a string"
 _ARRAY = "an array of strings"
 _EITHER = "a string or an array of strings"
 _TABLE = "a table of strings"
+_QUANTITY = "a string or an integer"
+_NUMBER = "an integer"
 
 #: Every key, and what its value must be.
 KEYS = {
@@ -33,6 +36,11 @@ KEYS = {
     "ned-path": _ARRAY,
     "include": _ARRAY,
     "arguments": _ARRAY,
+    "timeout": _QUANTITY,
+    "stall": _QUANTITY,
+    "memory": _QUANTITY,
+    "retries": _NUMBER,
+    "max-failures": _NUMBER,
     "environment": _TABLE,
 }
 
@@ -57,6 +65,8 @@ class ProjectFile:
     include: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    #: The limits of runs that are given, by the names of model.Limits.
+    limits: dict[str, Any] = field(default_factory=dict)
 
 
 def read(root: Path) -> ProjectFile:
@@ -75,8 +85,14 @@ def read(root: Path) -> ProjectFile:
     values: dict[str, Any] = {
         key.replace("-", "_"): value if KEYS[key] in (_STRING, _TABLE) else tuple(_strings(value))
         for key, value in content.items()
+        if key not in quantities.LIMITS
     }
-    return ProjectFile(**values)
+    limits = {
+        key.replace("-", "_"): quantities.limit(key, str(value))
+        for key, value in content.items()
+        if key in quantities.LIMITS
+    }
+    return ProjectFile(**values, limits=limits)
 
 
 def _parsed(file: Path) -> tuple[str, dict[str, Any]]:
@@ -160,6 +176,11 @@ def _mistakes(content: dict[str, Any], root: Path) -> Iterator[tuple[_Key, str]]
             yield (key,), f"`{key}` must be {KEYS[key]}, not {_type_name(value)}"
         elif KEYS[key] == _TABLE:
             yield from _wrong_variables(value)
+        elif key in quantities.LIMITS:
+            try:
+                quantities.limit(key, str(value))
+            except ValueError as error:
+                yield (key,), f"`{key}`: {error}"
         else:
             for text in _strings(value):
                 if trouble := _trouble(key, text, root):
@@ -176,9 +197,11 @@ def _suggestion(key: str) -> str:
 def _has_type(value: Any, wanted: str) -> bool:
     if wanted == _TABLE:
         return isinstance(value, dict)  # each variable is looked at by itself
+    if isinstance(value, int) and not isinstance(value, bool):
+        return wanted in (_QUANTITY, _NUMBER)
     if isinstance(value, str):
-        return wanted != _ARRAY
-    return isinstance(value, list) and wanted != _STRING and all(isinstance(item, str) for item in value)
+        return wanted not in (_ARRAY, _NUMBER)
+    return isinstance(value, list) and wanted in (_ARRAY, _EITHER) and all(isinstance(item, str) for item in value)
 
 
 def _type_name(value: Any) -> str:

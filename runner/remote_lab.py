@@ -4,6 +4,7 @@
 and the hub, which end with the client.
 """
 
+import errno
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from runner import curve, shell
 from runner.errors import LabFailed
-from runner.lab import GitServer, Lab
+from runner.lab import GitServer, Lab, LabAway
 from runner.model import PROTOCOL, Outcome, Value, decode, encode
 from runner.paths import LabPaths, home
 from runner.ssh import Login
@@ -25,6 +26,12 @@ ENTRY = "/usr/local/bin/labfleet-head"
 
 #: Exit statuses of rsync that tell of a broken connection, and how often it is tried.
 RSYNC_INTERRUPTED, MOST_TRIES = {10, 12, 30, 35, 255}, 3
+
+#: Half files of an interrupted transfer, inside the folder that they belong to.
+PARTIAL_FOLDER = ".labfleet-partial"
+
+#: What this end of rsync says of a disk that takes nothing more.
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 #: Sources of one rsync: a command line has its limits.
 MOST_SOURCES = 500
@@ -70,6 +77,11 @@ class RemoteLab(Lab):
             self.close()
             raise
         super().__init__(f"tcp://127.0.0.1:{endpoints[0]}", f"tcp://127.0.0.1:{endpoints[1]}", paths, access)
+
+    @property
+    def user(self) -> str:
+        """The person's login on the head."""
+        return self.welcome.user
 
     @property
     def whereabouts(self) -> str:
@@ -122,13 +134,20 @@ class RemoteLab(Lab):
         first, *others = (f"{campaign}/{name}" for name in names)
         sources = [f"{self._login.name}:{first}", *(f":{other}" for other in others)]
         argv = ["rsync", "-e", shlex.join(self._login.ssh()), f"--rsync-path={ENTRY} results", "--timeout=60", "-rpt"]
+        argv.append(f"--partial-dir={PARTIAL_FOLDER}")  # the next try goes on from there
         # The head wants to see each word that it is asked for.
         environment = {**os.environ, "RSYNC_PROTECT_ARGS": "0"}
         for _ in range(MOST_TRIES):  # what has arrived is not sent again
             answer = shell.run([*argv, *sources, f"{folder}/"], env=environment, check=False)
             if answer.status not in RSYNC_INTERRUPTED:
                 break
-        if answer.status != 0 and not may_lack:
+        if answer.status == 0 or (may_lack and answer.status not in RSYNC_INTERRUPTED):
+            return
+        if answer.status in RSYNC_INTERRUPTED:
+            raise LabAway(f"results cannot be fetched from {self._login.name} just now: {answer.complaint[-500:]}")
+        if NO_SPACE.search(answer.complaint):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        if not may_lack:
             raise LabFailed(
                 f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",
                 f"they are in {self.kept(campaign)}",

@@ -5,27 +5,19 @@ renamed to its place, and only then the record.  The first commit of a run wins;
 away.  At home a file appears under its name complete and checked, or not at all.
 """
 
-import errno
 import hashlib
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from runner import __version__
-from runner.errors import LabFailed
-from runner.model import OWN_FAILURES, Campaign, File, Outcome, Past, Prepared, decode, encode, pretty
-from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths, build_log_parcel, parsed_parcel
+from runner.model import OWN_FAILURES, Campaign, File, Outcome, Past, decode, encode
+from runner.paths import AttemptPaths, CampaignPaths, LabPaths, build_log_parcel, parsed_parcel
 
 log = logging.getLogger(__name__)
-
-#: Bytes read or copied at a time.
-BLOCK = 1 << 20
 
 
 # ---- worker: what is sent ----------------------------------------------------------------------------------------
@@ -284,177 +276,3 @@ def record(store: CampaignPaths, run: int) -> Outcome | None:
         return None
     found: Outcome = decode(path.read_bytes(), Outcome)
     return found
-
-
-# ---- client: the way home ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Collector:
-    """Brings the files of finished runs to the places where a local run would have left them."""
-
-    store: CampaignPaths
-    home: HomePaths
-    #: The project's root.
-    root: Path
-    warnings: list[str] = field(default_factory=list)
-    #: Read what is moved, and compare it with what was sent.
-    verify: bool = False
-    #: Whose file is at a path now.
-    _owners: dict[str, int] = field(default_factory=dict)
-
-    def collect(self, outcome: Outcome) -> dict[str, str]:
-        """Bring one run's files home and return path in the run → path at home, both relative to the root.
-
-        Files that are already there under the same names are replaced, one by one and only by complete ones.
-        Raises LabFailed if a file does not arrive as it was sent.
-        """
-        if outcome.kind == "lost":
-            return {}
-        source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
-        _copy(source.log, self.home.log(outcome.run), None)
-        placed = {}
-        for file in outcome.files:
-            _check_path(outcome, file)
-            target = self._place(outcome, file)
-            if self.verify and _digest(source.file(file.path)) != file.sha256:
-                raise _damaged(target)
-            _move(source.file(file.path), target, file)
-            placed[file.path] = os.path.relpath(target, self.root)
-        return placed
-
-    def _place(self, outcome: Outcome, file: File) -> Path:
-        """Return where a file goes."""
-        if outcome.kind != "done":
-            return self.home.failed(outcome.run, outcome.kind, file.path)
-        if file.given:
-            self._warn(f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart")
-            return self.home.own(outcome.run, file.path)
-        owner = self._owners.setdefault(file.path, outcome.run)
-        if owner == outcome.run:
-            return self.root / file.path
-        self._warn(f"runs {owner} and {outcome.run} both wrote {file.path}: each one's is kept under its run")
-        first = self.home.own(owner, file.path)
-        if not first.exists():
-            first.parent.mkdir(parents=True, exist_ok=True)
-            os.link(self.root / file.path, first)
-        return self.home.own(outcome.run, file.path)
-
-    def _warn(self, text: str) -> None:
-        if len(self.warnings) < 20 and text not in self.warnings:
-            self.warnings.append(text)
-
-
-def _check_path(outcome: Outcome, file: File) -> None:
-    """Raise LabFailed for a path that leads further than beside the project: no worker writes elsewhere."""
-    parts = file.path.split("/")
-    inside = parts[1:] if parts[0] == ".." else parts
-    if not inside or any(part in ("", ".", "..") for part in inside):
-        raise LabFailed(f"run {outcome.run} left {file.path!r}, which is neither in the project nor beside it")
-
-
-def _damaged(target: Path) -> LabFailed:
-    return LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
-
-
-def _move(source: Path, target: Path, file: File) -> None:
-    """Move a file home: within a file system by renaming, so that no result needs its space twice."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.utime(source, ns=(file.mtime_ns, file.mtime_ns))
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy(source, target, file)
-        source.unlink()
-
-
-def _copy(source: Path, target: Path, expected: File | None) -> None:
-    """Copy a file so that it appears complete; one that is expected as it was when it was sent, or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f".labfleet-{secrets.token_hex(8)}.new")
-    digest = hashlib.sha256()
-    try:
-        with source.open("rb") as reader, half.open("wb") as writer:
-            while block := reader.read(BLOCK):
-                digest.update(block)
-                writer.write(block)
-        if expected:
-            if digest.hexdigest() != expected.sha256:
-                raise _damaged(target)
-            os.utime(half, ns=(expected.mtime_ns, expected.mtime_ns))
-        os.replace(half, target)
-    finally:
-        half.unlink(missing_ok=True)
-
-
-def manifest(
-    campaign: Campaign,
-    prepared: Prepared,
-    outcomes: Mapping[int, Outcome],
-    places: Mapping[int, Mapping[str, str]],
-    warnings: Iterable[str],
-) -> str:
-    """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
-
-    Paths are relative to the project's root, times seconds since the epoch.
-    """
-    runs = []
-    for run in prepared.runs:
-        entry: dict[str, object] = {"run": run.number, "variables": run.variables}
-        if outcome := outcomes.get(run.number):
-            home = places.get(run.number, {})
-            entry |= {
-                "kind": outcome.kind,
-                "attempt": outcome.attempt,
-                "exit_status": outcome.exit_status,
-                "error": outcome.error,
-                "host": outcome.host,
-                "slot": outcome.slot,
-                "started": outcome.started,
-                "ended": outcome.ended,
-                "seed_set": outcome.seed_set,
-                "command": outcome.command,
-                "files": [
-                    {"path": home.get(file.path, file.path), "size": file.size, "sha256": file.sha256}
-                    for file in outcome.files
-                ],
-            }
-        else:
-            entry["kind"] = "not run"
-        runs.append(entry)
-    return pretty(
-        {
-            "labfleet": __version__,
-            "campaign": campaign.id,
-            "project": campaign.name,
-            "config": campaign.config,
-            "run_filter": campaign.run_filter,
-            "mode": campaign.mode,
-            "working_directory": campaign.directory,
-            "user": campaign.user,
-            "submitted": campaign.submitted,
-            "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
-            "build": {
-                "key": prepared.key,
-                "commands": campaign.build.commands,
-                "toolchain": prepared.toolchain,
-            },
-            "program": prepared.program,
-            "warnings": list(warnings),
-            "runs": runs,
-        }
-    )
-
-
-def write_manifest(home: HomePaths, text: str) -> None:
-    """Put the manifest into the campaign's folder and link it beside the results."""
-    home.root.mkdir(parents=True, exist_ok=True)
-    half = home.manifest.with_suffix(".new")
-    half.write_text(text)
-    os.replace(half, home.manifest)
-    link = home.latest.with_name(f".{home.latest.name}.new")
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(home.manifest, home.results))
-    os.replace(link, home.latest)

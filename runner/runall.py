@@ -6,10 +6,10 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from runner import omnetpp
 from runner.campaign import Order
+from runner.command_line import Parser
 from runner.errors import WrongUse
 from runner.model import Launch, Run
 
@@ -31,13 +31,8 @@ def split(text: str, option: str) -> tuple[str, ...]:
         raise WrongUse(f"{option} cannot be split into words: {error}") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise WrongUse(f"runall: {message}", "labfleet runall --help")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="labfleet runall", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-j", "--jobs", type=int, metavar="N", help="at most N processes at once; default: all slots")

@@ -15,10 +15,15 @@ RUNNER = ROOT / "runner"
 #: Top to bottom; a module imports only from layers below its own, also inside functions.  So no stage imports another
 #: stage.  A folder counts as one module.
 LAYERS: tuple[tuple[str, set[str]], ...] = (
-    ("the shell around the commands, and opp_runall's command line", {"commands", "runall"}),
+    (
+        "the shell around the commands, opp_runall's command line, and a campaign as a command",
+        {"commands", "runall", "campaign_command"},
+    ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
-    ("their stages, and the lab", {"snapshot", "homecoming", "report", "labs", "first_contact"}),
+    ("how a campaign is followed", {"following"}),
+    ("which campaign, and its way home", {"campaigns", "homecoming"}),
+    ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     (
@@ -36,6 +41,8 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {
             *{
                 "results",
+                "collection",
+                "notes",
                 "job_queue",
                 "log_stream",
                 "lab",
@@ -46,12 +53,12 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
                 "leases",
                 "disk",
             },
-            *{"ssh", "host_keys", "ansible", "inventory_rules", "knock"},
+            *{"ssh", "host_keys", "ansible", "inventory_rules", "knock", "command_line"},
         },
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
-    ("values, names, errors, processes", {"model", "paths", "errors", "shell"}),
+    ("values, names, errors, processes", {"model", "paths", "errors", "shell", "quantities"}),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.
@@ -76,7 +83,7 @@ SPEAK_ZEROMQ = {
     "services",
     "simulate.slot",
     "leases",
-    "campaign",
+    "following",
     "curve",
     "intake",
     "knock",
@@ -227,7 +234,7 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules"]
+PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities"]
 PURE += [module for module in MODULES if module.startswith("scheduling")]
 
 
@@ -256,11 +263,13 @@ def test_a_client_never_loads_what_is_internal_to_the_lab() -> None:
     # Given everything that a client uses
     modules = (
         "campaign",
+        "campaign_command",
         "commands",
         "config",
         "homecoming",
         "local_lab",
         "report",
+        "report.campaign_table",
         "report.live",
         "runall",
         "snapshot",

@@ -13,6 +13,7 @@ import pytest
 from runner import config, project_file
 from runner.config import load
 from runner.errors import WrongUse
+from runner.model import Limits
 
 MAKE = ("make", "MODE=release")
 MAKEMAKE = ("opp_makemake", "-f", "--deep")
@@ -839,6 +840,13 @@ def test_environment_variables_are_passed_on_even_empty_ones(write: Write) -> No
     assert load(root).environment == {"SEED": "1", "EMPTY": ""}
 
 
+def test_limits_of_runs_are_read_with_their_units(write: Write) -> None:
+    # Given limits as people write them
+    root = described(write, 'timeout = "1.5h"\nstall = 90\nmemory = "2GiB"\nretries = 2\nmax-failures = 7\n')
+    # When / Then
+    assert load(root).limits == Limits(timeout=5400.0, stall=90.0, memory=2 << 30, retries=2, max_failures=7)
+
+
 def test_the_sample_of_the_documentation_is_valid_and_complete(write: Write) -> None:
     # Given the sample, and the files that it speaks of
     page = (Path(__file__).parent.parent / "docs/labfleet.toml.md").read_text()
@@ -908,6 +916,14 @@ THREADS = 4
         ('include = ["../*.csv"]', "`include`: ../*.csv leaves the project"),
         ('include = ["/data/*.csv"]', "`include`: /data/*.csv is absolute"),
         ('directory = "/tmp"', "`directory`: /tmp is absolute"),
+        ("timeout = 1.5", "`timeout` must be a string or an integer, not a float"),
+        ("retries = true", "`retries` must be an integer, not a boolean"),
+        ('retries = "1"', "`retries` must be an integer, not a string"),
+        ('timeout = "soon"', "`timeout`: 'soon' is no duration: write it as 90 (seconds), 90s, 15min, 2h or 1d"),
+        ("stall = 0", "`stall`: '0' is no duration"),
+        ('memory = "2 cups"', "`memory`: '2 cups' is no size: write it as 500MB, 2GB, 1.5GiB, or 500 (MB)"),
+        ("retries = -1", "`retries`: '-1' is no whole number from 0"),
+        ("max-failures = 0", "`max-failures`: '0' is no whole number from 1"),
         ('environment = { "A=B" = "1" }', "`A=B` cannot be the name of an environment variable"),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pyte
 import pytest
 from pyte.modes import LNM
@@ -36,6 +37,10 @@ def outcome(run: int, kind: model.Kind = "done", error: str = "", seconds: float
     status = 0 if kind == "done" else 1
     files = (model.File(f"results/General-{run}.sca", 100, 0),)
     return model.Outcome("c1", run, 1, kind, status, "lab1", "2", 100.0, 100.0 + seconds, error, files=files)
+
+
+def failed_attempt(run: int, number: int = 1, kind: model.Kind = "lost") -> messages.AttemptFailed:
+    return messages.AttemptFailed("c1", model.Past(run, number, kind, "w2", "1", 100.0, 108.0, "nothing heard for 8 s"))
 
 
 def result(*outcomes: model.Outcome, total: int, cancelled: bool = False) -> model.Result:
@@ -141,6 +146,31 @@ def test_progress_counts_each_run_by_how_it_ended() -> None:
     # Then what nobody wanted is failed, and what was cancelled is not
     assert (progress.total, progress.done, progress.failed, progress.cancelled) == (6, 1, 3, 1)
     assert progress.over == 5
+
+
+def test_what_is_told_twice_counts_once() -> None:
+    # Given a campaign of which everything was told
+    events = (preparing(6), failed_attempt(3), committed(0), committed(1, "timeout"), committed(2, "cancelled"))
+    once = progress_after(*events)
+
+    # When a lab that was away tells it from the beginning
+    twice = progress_after(*events, *events)
+
+    # Then nothing counts twice
+    assert twice == once
+    assert (twice.done, twice.failed, twice.cancelled, len(twice.repeated), twice.work) == (1, 1, 1, 1, 10.0)
+
+
+def test_a_run_that_is_resumed_counts_as_what_it_is_now() -> None:
+    # Given a run that has failed, when it is done by a later attempt, then it counts as done alone
+    progress = progress_after(preparing(6), committed(1, "crash"), committed(1))
+    assert (progress.done, progress.failed) == (1, 0)
+
+
+def test_an_attempt_that_came_to_nothing_leaves_its_slot() -> None:
+    # Given a run on a slot, when its attempt is lost, then nothing runs there
+    progress = progress_after(preparing(6), started(3), failed_attempt(3))
+    assert progress.running == []
 
 
 def test_progress_knows_what_every_slot_does() -> None:
@@ -329,6 +359,22 @@ def test_the_plain_view_has_a_line_for_each_run_that_is_over(plain: Plain) -> No
         "[ 1/24] General #14 numHosts=45, repetition=0: done in 1.0 s (lab1/2)",
         f"[ 2/24] General #7 numHosts=25, repetition=1: FAILED (error): {OVERLOADED}; log: /logs/run-7.log",
         "[ 3/24] General #8 numHosts=30, repetition=0: cancelled",
+    ]
+
+
+def test_the_plain_view_tells_of_attempts_that_are_made_again_and_nothing_twice(plain: Plain) -> None:
+    # Given a campaign
+    events = (preparing(8), failed_attempt(5), committed(5, "timeout", "took too long"))
+
+    # When an attempt is lost, and the lab tells everything twice
+    for event in (*events, *events):
+        plain.view.event(event)
+
+    # Then there is a line for each thing
+    assert plain.stderr.getvalue().splitlines() == [
+        "General: built, 8 runs",
+        "General #5: lost on w2 (nothing heard for 8 s), begun again",
+        "[1/8] General #5 numHosts=20, repetition=1: FAILED (timeout): took too long; log: /logs/run-5.log",
     ]
 
 
@@ -679,6 +725,7 @@ def test_the_summary_tells_what_failed_and_where_everything_is() -> None:
         "General: 19 of 20 runs done, 1 failed, in 12 s",
         f"  failed #7 (numHosts=25, repetition=1): {OVERLOADED}",
         "    log: /home/u/logs/run-7.log",
+        "labfleet resume 20260101-120000-1f3a  does again what is not done, with the same snapshot",
         "results:  /home/u/aloha/results",
         "manifest: /home/u/aloha/results/campaign.json",
     ]
@@ -695,13 +742,39 @@ def test_the_summary_groups_many_failures_by_what_they_say() -> None:
 
     # Then there are two reasons, the frequent one first, with the runs in the words of -r
     assert text.splitlines()[:6] == [
-        "General: 0 of 30 runs done, 14 failed, 16 without a result, in 12 s",
+        "General: 0 of 30 runs done, 14 failed (13 error, 1 crash), 16 without a result, in 12 s",
         "  failed 13 runs alike, first #0: Channel overloaded at t=0.5s, event #0",
         "    runs: 0,2..4,10..18",
         "    log: /home/u/logs/run-0.log",
-        "  failed #5: ended by SIGSEGV",
+        "  failed (crash) #5: ended by SIGSEGV",
         "    log: /home/u/logs/run-5.log",
     ]
+
+
+def test_the_summary_counts_kinds_of_failure_and_attempts_that_were_repeated() -> None:
+    # Given failures of several kinds, and attempts that were made again
+    ends = [outcome(0), *(outcome(run, "timeout") for run in (1, 2, 3)), outcome(4, "out-of-memory")]
+    told = msgspec.structs.replace(
+        result(*ends, total=5), past=(failed_attempt(0).past, failed_attempt(1, kind="crash").past)
+    )
+
+    # When the campaign is summed up
+    lines = report.summary(told).splitlines()
+
+    # Then it says so, and each failure has its word
+    assert lines[0] == (
+        "General: 1 of 5 runs done, 4 failed (3 timeout, 1 out-of-memory), 2 attempts repeated, in 12 s"
+    )
+    assert "  failed (timeout) #1: exit status 1" in lines
+    assert json.loads(report.as_json(told))["kinds"] == {"timeout": 3, "out-of-memory": 1}
+
+
+def test_the_summary_says_why_a_campaign_was_cancelled_by_the_lab() -> None:
+    # Given a campaign that was cancelled because too many runs failed
+    told = msgspec.structs.replace(result(outcome(0, "error"), total=9, cancelled=True), reason="1 run has failed")
+
+    # When it is summed up, then that is said
+    assert report.summary(told).startswith("General: cancelled (1 run has failed): 0 of 9 runs done, 1 failed, in 12 s")
 
 
 def test_the_summary_names_ten_reasons_and_counts_the_rest() -> None:
@@ -778,7 +851,10 @@ def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
         "total": 3,
         "done": 1,
         "failed": 1,
+        "kinds": {"lost": 1},
+        "repeated": 0,
         "cancelled": False,
+        "reason": "",
         "results": "/home/u/aloha/results",
         "manifest": "/home/u/aloha/results/campaign.json",
         "seconds": 12.4,
@@ -786,6 +862,7 @@ def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
             {
                 "run": 0,
                 "kind": "done",
+                "attempt": 1,
                 "exit_status": 0,
                 "error": "",
                 "seconds": 1.5,
@@ -797,6 +874,7 @@ def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
             {
                 "run": 1,
                 "kind": "lost",
+                "attempt": 1,
                 "exit_status": 1,
                 "error": "Größe\n\x1b[2J",
                 "seconds": 10.0,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from itertools import zip_longest
 
@@ -12,6 +13,7 @@ from runner.report.text import (
     duration,
     harmless,
     has_failed,
+    kinds,
     one_line,
     reason,
     shortened,
@@ -48,6 +50,7 @@ def summary(result: model.Result, prepared: model.Prepared | None = None) -> str
             _headline(result),
             *_failures(result, runs),
             *(f"warning: {one_line(warning)}" for warning in result.warnings),
+            *_again(result),
             f"results:  {harmless(result.results)}",
             f"manifest: {harmless(result.manifest)}",
         ]
@@ -59,11 +62,22 @@ def _headline(result: model.Result) -> str:
     missing = result.total - _done(result) - failed
     told = [f"{_done(result)} of {count(result.total, 'run')} done"]
     if failed:
-        told.append(f"{failed} failed")
+        by_kind = kinds(result.outcomes)
+        told.append(f"{failed} failed" if by_kind == f"{failed} error" else f"{failed} failed ({by_kind})")
     if missing > 0 and not result.cancelled:
         told.append(f"{missing} without a result")
-    state = "cancelled: " if result.cancelled else ""
+    if result.past:
+        told.append(f"{count(len(result.past), 'attempt')} repeated")
+    why = f" ({one_line(result.reason)})" if result.reason else ""
+    state = f"cancelled{why}: " if result.cancelled else ""
     return f"{one_line(result.config)}: {state}{', '.join(told)}, in {duration(result.seconds)}"
+
+
+def _again(result: model.Result) -> list[str]:
+    """Return how to go on where something is not done."""
+    if _done(result) == result.total:
+        return []
+    return [f"labfleet resume {result.campaign}  does again what is not done, with the same snapshot"]
 
 
 def _failures(result: model.Result, runs: dict[int, model.Run]) -> list[str]:
@@ -81,14 +95,19 @@ def _failures(result: model.Result, runs: dict[int, model.Run]) -> list[str]:
         name = f"#{first.run} ({variables(run.variables)})" if run and run.variables else f"#{first.run}"
         why = reason(first)
         if len(group) == 1:
-            lines.append(f"  failed {name}: {why}")
+            lines.append(f"  {_word(first)} {name}: {why}")
         else:
-            lines.append(f"  failed {count(len(group), 'run')} alike, first {name}: {why}")
+            lines.append(f"  {_word(first)} {count(len(group), 'run')} alike, first {name}: {why}")
             lines.append(f"    runs: {shortened(_ranges(outcome.run for outcome in group), LONGEST)}")
         if log := result.logs.get(first.run):
             lines.append(f"    log: {harmless(log)}")
     untold = len(failed) - sum(map(len, told))
     return [*lines, f"  … and {untold} more: see the manifest"] if untold else lines
+
+
+def _word(outcome: model.Outcome) -> str:
+    """Return what became of a run; an error speaks for itself."""
+    return "failed" if outcome.kind == "error" else f"failed ({outcome.kind})"
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -117,11 +136,14 @@ def as_json(result: model.Result) -> str:
     """Return a result as one line of ASCII JSON without a last newline; fields keep their names and types.
 
     - ``campaign``, ``config``, ``results``, ``manifest``: text; the latter two are absolute paths
-    - ``total``, ``done``, ``failed``: numbers of runs; ``cancelled``: true or false
+    - ``total``, ``done``, ``failed``: numbers of runs; ``kinds``: of failures, kind → number of runs
+    - ``repeated``: number of attempts that were made again
+    - ``cancelled``: true or false; ``reason``: why, where nobody asked for that
     - ``seconds``: of the whole command; ``exit_code``: the command's; ``warnings``: a list of sentences
     - ``runs``: a list of one object per run that is over, ordered by run number:
 
-      - ``run``: its number; ``kind``: ``done``, ``error``, ``crash``, ``cancelled`` or ``lost``
+      - ``run``: its number; ``kind``: ``done``, ``error``, ``crash``, ``timeout``, ``stalled``, ``out-of-memory``,
+        ``cancelled`` or ``lost``; ``attempt``: the number of the attempt that counts
       - ``exit_status``: negative for a signal; ``error``: the program's own words
       - ``seconds``; ``host``; ``slot``
       - ``log``: an absolute path, or null; ``files``: paths relative to the project's root
@@ -132,7 +154,10 @@ def as_json(result: model.Result) -> str:
         "total": result.total,
         "done": _done(result),
         "failed": len(_failed(result)),
+        "kinds": Counter(outcome.kind for outcome in _failed(result)),
+        "repeated": len(result.past),
         "cancelled": result.cancelled,
+        "reason": result.reason,
         "results": result.results,
         "manifest": result.manifest,
         "seconds": round(result.seconds, 3),
@@ -140,6 +165,7 @@ def as_json(result: model.Result) -> str:
             {
                 "run": outcome.run,
                 "kind": outcome.kind,
+                "attempt": outcome.attempt,
                 "exit_status": outcome.exit_status,
                 "error": outcome.error,
                 "seconds": round(outcome.ended - outcome.started, 3),

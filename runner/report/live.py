@@ -19,10 +19,12 @@ from runner.report.progress import Clock, LogPath, Phase, Progress, Running, Slo
 from runner.report.text import (
     duration,
     has_failed,
+    is_known,
     log_lines,
     one_line,
     over_line,
     prepared_line,
+    repeated_line,
     variables,
     write,
 )
@@ -81,9 +83,11 @@ class LiveView:
         now = self._clock()
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
-            case messages.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared) if not before.runs:
                 self.note(prepared_line(before, prepared, now))
-            case messages.RunCommitted(outcome=outcome) if has_failed(outcome):
+            case messages.AttemptFailed(past=past) if self._progress.repeated != before.repeated:
+                self._repetition(past)
+            case messages.RunCommitted(outcome=outcome) if has_failed(outcome) and not is_known(before, outcome):
                 self._failure(outcome)
 
     def log(self, run: str, text: str) -> None:
@@ -121,6 +125,13 @@ class LiveView:
             self._above(over_line(self._progress, outcome, log) + "\n", Style(color="red"))
         elif failed == TOLD_FAILURES + 1:
             self.note("… more runs fail: they are counted below and told at the end")
+
+    def _repetition(self, past: model.Past) -> None:
+        repeated = len(self._progress.repeated)
+        if repeated <= TOLD_FAILURES:
+            self.note(repeated_line(self._progress.config, past))
+        elif repeated == TOLD_FAILURES + 1:
+            self.note("… more attempts are made again: they are counted at the end")
 
     def _flush(self) -> None:
         if self._batch:

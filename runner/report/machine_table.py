@@ -1,13 +1,11 @@
 """The machines of a lab: what each offers and how it is, as a table for people and as JSON for programs."""
 
 import json
-from collections.abc import Sequence
-from itertools import zip_longest
 
 import msgspec
 
 from runner.messages import HostReport, Machines, MachineStatus
-from runner.report.text import count, one_line
+from runner.report.text import aligned, count, one_line
 
 #: Digits of a revision, as git shows them.
 SHORT = 7
@@ -25,7 +23,7 @@ def table(lab: Machines) -> str:
     rows = [_row(status, lab.deployed) for status in lab.machines]
     # A local lab has neither image nor revision, and many a lab no tags.
     shown = [at for at, heading in enumerate(HEADINGS) if at == 0 or any(row[at] for row in rows)]
-    lines = _aligned(
+    lines = aligned(
         [[row[at] for at in shown] for row in (HEADINGS, *rows)], [HEADINGS[at] in _NUMBERS for at in shown]
     )
     reasons = [f"{one_line(status.name)}: {one_line(status.reason)}" for status in lab.machines if status.reason]
@@ -71,17 +69,6 @@ def size(number: int) -> str:
         if value >= 999.5:
             value, unit = value / 1000, larger
     return f"{value:.1f} {unit}" if value < 9.95 and unit != "MB" else f"{value:.0f} {unit}"
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    return [
-        "  ".join(
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _code(lab: Machines) -> list[str]:

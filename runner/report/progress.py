@@ -68,9 +68,13 @@ class Progress:
     phase: Phase = Phase.WAITING
     #: The campaign's runs by number; empty until the program has listed them.
     runs: Mapping[int, model.Run] = field(default_factory=dict)
-    done: int = 0
-    failed: int = 0
-    cancelled: int = 0
+    #: The runs that ended, by how they did: sets of run numbers, as the bits of a number.  So nothing counts twice, and
+    #: a new value costs little however many runs there are.
+    done_runs: int = 0
+    failed_runs: int = 0
+    cancelled_runs: int = 0
+    #: The attempts that were made again, as (run, attempt).
+    repeated: frozenset[tuple[int, int]] = frozenset()
     #: Seconds that the runs which are done took, together.
     work: float = 0.0
     #: Every slot that was seen busy; None where it waits for its next run.
@@ -80,6 +84,21 @@ class Progress:
     def total(self) -> int:
         """Number of runs; 0 until it is known."""
         return len(self.runs)
+
+    @property
+    def done(self) -> int:
+        """Number of runs that are done."""
+        return self.done_runs.bit_count()
+
+    @property
+    def failed(self) -> int:
+        """Number of runs that are not done, without anybody having wanted that."""
+        return self.failed_runs.bit_count()
+
+    @property
+    def cancelled(self) -> int:
+        """Number of runs that nobody wanted any more."""
+        return self.cancelled_runs.bit_count()
 
     @property
     def over(self) -> int:
@@ -118,15 +137,18 @@ class Progress:
         """Return where the campaign stands after an event of it."""
         new = self
         match event:
-            case messages.BuildStarted():
+            case messages.BuildStarted() if not self.runs:
                 new = replace(self, phase=Phase.BUILDING, since=now)
-            case messages.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared) if not self.runs:
                 runs = {run.number: run for run in prepared.runs}
                 new = replace(self, phase=Phase.RUNNING, since=now, runs=runs)
             case messages.RunStarted(run=run, host=host, slot=slot):
                 new = replace(self, slots={**self._slots_without(run), (host, slot): Running(run, now, now)})
             case messages.RunProgressed():
                 new = replace(self, slots={slot: _heard(at, event, now) for slot, at in self.slots.items()})
+            case messages.AttemptFailed(past=past) if (past.run, past.number) not in self.repeated:
+                repeated = self.repeated | {(past.run, past.number)}
+                new = replace(self, slots=self._slots_without(past.run), repeated=repeated)
             case messages.RunCommitted(outcome=outcome):
                 new = self._without(outcome)
             case messages.CampaignEnded() | messages.CampaignRefused():
@@ -134,19 +156,25 @@ class Progress:
         return new
 
     def _without(self, outcome: model.Outcome) -> "Progress":
-        slots = self._slots_without(outcome.run)
-        match outcome.kind:
-            case "done":
-                took = max(0.0, outcome.ended - outcome.started)
-                return replace(self, slots=slots, done=self.done + 1, work=self.work + took)
-            case "cancelled":
-                return replace(self, slots=slots, cancelled=self.cancelled + 1)
-            case _:
-                return replace(self, slots=slots, failed=self.failed + 1)
+        run = 1 << outcome.run
+        took = max(0.0, outcome.ended - outcome.started) if outcome.kind == "done" and not self.done_runs & run else 0.0
+        return replace(
+            self,
+            slots=self._slots_without(outcome.run),
+            work=self.work + took,
+            done_runs=_with(self.done_runs, run, outcome.kind == "done"),
+            failed_runs=_with(self.failed_runs, run, outcome.kind not in ("done", "cancelled")),
+            cancelled_runs=_with(self.cancelled_runs, run, outcome.kind == "cancelled"),
+        )
 
     def _slots_without(self, run: int) -> dict[Slot, Running | None]:
         """Return the slots with none of them at this run: it is over, or was begun anew elsewhere."""
         return {slot: None if at is not None and at.run == run else at for slot, at in self.slots.items()}
+
+
+def _with(runs: int, run: int, is_one: bool) -> int:
+    """Return a set of runs with a run in it, or without it."""
+    return runs | run if is_one else runs & ~run
 
 
 def _heard(at: Running | None, event: messages.RunProgressed, now: float) -> Running | None:

@@ -1,7 +1,9 @@
 """The sentences that all views share, and how text of others is made fit for a terminal."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
 
@@ -72,6 +74,12 @@ def has_failed(outcome: model.Outcome) -> bool:
     return outcome.kind not in ("done", "cancelled")
 
 
+def is_known(progress: Progress, outcome: model.Outcome) -> bool:
+    """Was this told before?"""
+    runs = {"done": progress.done_runs, "cancelled": progress.cancelled_runs}.get(outcome.kind, progress.failed_runs)
+    return bool(runs >> outcome.run & 1)
+
+
 def reason(outcome: model.Outcome) -> str:
     """Return why a run is not done, in one line: the program's own words, else its exit status."""
     return shortened(one_line(outcome.error), LONGEST) or f"exit status {outcome.exit_status}"
@@ -100,11 +108,36 @@ def over_line(progress: Progress, outcome: model.Outcome, log: Path | None) -> s
     return f"{place}: FAILED ({outcome.kind}): {reason(outcome)}{where}"
 
 
+def repeated_line(config: str, past: model.Past) -> str:
+    """Return the line of an attempt that is made again: ``General #5: lost on w2 (nothing heard for 8 s), …``."""
+    where = f" on {one_line(past.host)}" if past.host else ""
+    why = shortened(one_line(past.error), LONGEST)
+    return f"{one_line(config)} #{past.run}: {past.kind}{where}{f' ({why})' if why else ''}, begun again"
+
+
+def kinds(outcomes: Iterable[model.Outcome]) -> str:
+    """Return how often each kind of failure was there: ``3 timeout, 1 crash``."""
+    counted = Counter(outcome.kind for outcome in outcomes if has_failed(outcome))
+    return ", ".join(f"{number} {kind}" for kind, number in counted.most_common())
+
+
 def log_lines(name: str, text: str) -> str:
     """Return lines of a console, each led by its name: ``General #14 | text``, ``build | text``."""
     lead = one_line(name) + " | "
     lines = harmless(text.replace("\r\n", "\n").removesuffix("\r"))
     return lead + lines.replace("\n", "\n" + lead) + "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Return the rows of a table as lines; ``right``: for each column, whether it is aligned at the right."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return [
+        "  ".join(
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def write(stream: TextIO, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 from runner import messages
 from runner.report.progress import Clock, LogPath, Progress
-from runner.report.text import has_failed, log_lines, one_line, over_line, prepared_line, write
+from runner.report.text import has_failed, is_known, log_lines, one_line, over_line, prepared_line, repeated_line, write
 
 
 class Verbosity(IntEnum):
@@ -50,8 +50,12 @@ class QuietView:
 
     def event(self, event: messages.AnyEvent) -> None:
         """Write a line if the event is the failure of a run."""
-        self._progress = self._progress.after(event, time.monotonic())
-        if isinstance(event, messages.RunCommitted) and has_failed(event.outcome):
+        before, self._progress = self._progress, self._progress.after(event, time.monotonic())
+        if (
+            isinstance(event, messages.RunCommitted)
+            and has_failed(event.outcome)
+            and not is_known(before, event.outcome)
+        ):
             log = self._log_path(event.outcome.run) if self._log_path else None
             write(self._stderr, over_line(self._progress, event.outcome, log) + "\n")
 
@@ -98,11 +102,13 @@ class PlainView:
         now = self._clock()
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
-            case messages.BuildStarted():
+            case messages.BuildStarted() if not before.runs:
                 self.note(f"{before.config}: building {before.campaign}")
-            case messages.CampaignPrepared(prepared=prepared):
+            case messages.CampaignPrepared(prepared=prepared) if not before.runs:
                 self.note(prepared_line(before, prepared, now))
-            case messages.RunCommitted(outcome=outcome):
+            case messages.AttemptFailed(past=past) if self._progress.repeated != before.repeated:
+                self.note(repeated_line(before.config, past))
+            case messages.RunCommitted(outcome=outcome) if not is_known(before, outcome):
                 log = self._log_path(outcome.run) if self._log_path else None
                 self.note(over_line(self._progress, outcome, log))
 

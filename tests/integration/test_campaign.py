@@ -335,27 +335,109 @@ def test_two_campaigns_at_once_each_run_what_their_client_saw(lab: LocalLab, scr
 # ---- what goes wrong -------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_cancels_keeps_what_is_done_and_leaves_no_process(lab: LocalLab, scripted: Path) -> None:
-    # Given a campaign with one run done and others that would go on for ever
+def has_ended(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def begun(lab: LocalLab, project: Path) -> int:
+    """Return the process that a run writes to ``results/pid``, as soon as it is under way."""
+    pattern = f"private/*/{project.name}/results/pid"
+    (file,) = wait_for(lambda: list(lab.home.glob(pattern)), "a run is under way")
+    return int(wait_for(file.read_text, "its number"))
+
+
+def test_ctrl_c_leaves_a_campaign_that_can_be_come_back_to(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign with one run at home and others that wait
+    gate = scripted.parent / "gate"
     (scripted / "do.sh").write_text(
-        "echo $$ > results/pid-$RUN; echo half > $STEM.sca; [ $RUN = 0 ] || while :; do sleep 0.05; done\n"
+        f"echo $RUN > $STEM.sca; [ $RUN = 0 ] || while [ ! -e {gate} ]; do sleep 0.05; done\n"
     )
-    client = lab.start("campaign", "--jobs", "1", cwd=scripted)
-    wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
-    wait_for(lambda: list(lab.home.glob("private/slot*/scripted/results/pid-1")), "the second runs")
-    (pid_file,) = lab.home.glob("private/slot*/scripted/results/pid-1")
-    pid = int(pid_file.read_text())
+    with lab.start("campaign", "--jobs", "1", cwd=scripted) as client:
+        wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
 
-    # When the person presses Ctrl-C
-    client.send_signal(signal.SIGINT)
-    stdout, stderr = client.communicate(timeout=60)
+        # When the person presses Ctrl-C
+        client.send_signal(signal.SIGINT)
+        stdout, stderr = client.communicate(timeout=60)
 
-    # Then the summary says what there is, the interrupted run's files are no results, and nothing runs any more
-    assert client.returncode == 1, stderr
-    assert "cancelled" in stdout
-    assert "Traceback" not in stderr
-    assert names(scripted / "results", "*.sca") == {"General-x=0-#0.sca"}
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the simulation has ended")
+    # Then the client says how to come back, and the campaign goes on
+    assert client.returncode == 130, stderr
+    assert stdout == ""
+    said = next(line for line in stderr.splitlines() if line.startswith("detached: campaign "))
+    campaign = said.split()[2]
+    assert f"labfleet attach {campaign}" in said
+    assert f"labfleet cancel {campaign}" in said
+    assert campaign in lab("lab", "status", cwd=scripted).stdout
+
+    # And who comes back sees all of it, and gets the results
+    gate.touch()
+    back = lab("attach", cwd=scripted)
+    assert back.status == 0, back.stderr
+    assert "4 of 4 runs done" in back.stdout
+    assert names(scripted / "results", "*.sca") == {f"General-x={run}-#0.sca" for run in range(4)}
+    assert lab("attach", cwd=scripted).status == 2
+    assert list((lab.home / "notes").glob(f"{campaign}*")) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_however_a_client_ends_its_campaign_comes_home(own_lab: LocalLab, scripted: Path, end: signal.Signals) -> None:
+    # Given a campaign under way, some of it at home
+    (scripted / "do.sh").write_text("sleep 0.3; echo $RUN > $STEM.sca\n")
+    with own_lab.start("campaign", "--jobs", "1", cwd=scripted) as client:
+        wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
+
+        # When its client ends
+        client.send_signal(end)
+        client.communicate(timeout=60)
+    assert client.returncode == (-end if end == signal.SIGKILL else 128 + end)
+
+    # Then the next one brings everything home, and the manifest knows all of it
+    back = own_lab("attach", "--json", cwd=scripted)
+    assert back.status == 0, back.stderr
+    assert back.result["done"] == 4
+    told = manifest(scripted)
+    for run in told["runs"]:
+        (file,) = run["files"]
+        assert (scripted / file["path"]).read_text() == f"{run['run']}\n"
+        assert [attempt["kind"] for attempt in run["attempts"]] == ["done"]
+    assert list((own_lab.home / "notes").iterdir()) == []
+    assert list((scripted / "results").rglob(".labfleet-*")) == []
+
+
+def test_a_campaign_that_is_submitted_only_is_fetched_later(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign that nobody follows
+    said = lab("campaign", "--detach", cwd=scripted)
+    assert said.status == 0, said.stderr
+    campaign = said.stdout.strip()
+
+    # When somebody comes back, then the results come home
+    back = lab("attach", campaign[-4:], cwd=scripted)
+    assert back.status == 0, back.stderr
+    assert len(names(scripted / "results", "*.sca")) == 4
+    (row,) = [line for line in lab("campaigns", cwd=scripted).stdout.splitlines() if line.startswith(campaign)]
+    assert row.split()[-1] == "home"
+
+
+def test_what_failed_is_resumed_and_nothing_else(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign of which one run fails as long as something is missing
+    missing = scripted.parent / "there"
+    (scripted / "do.sh").write_text(f"echo $$ > $STEM.sca; [ $RUN != 2 ] || [ -e {missing} ]\n")
+    said = lab("campaign", cwd=scripted)
+    assert said.status == 1
+    before = {path.name: path.read_text() for path in (scripted / "results").glob("*.sca")}
+    assert len(before) == 3
+    campaign = manifest(scripted)["campaign"]
+    assert f"labfleet resume {campaign}" in said.stdout
+
+    # When it is there, and the campaign is resumed
+    missing.touch()
+    again = lab("resume", campaign[-4:], cwd=scripted)
+
+    # Then that run is done, the others were not done again, and the manifest has both attempts
+    assert again.status == 0, again.stderr
+    after = {path.name: path.read_text() for path in (scripted / "results").glob("*.sca")}
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 4
+    assert [attempt["kind"] for attempt in manifest(scripted)["runs"][2]["attempts"]] == ["error", "done"]
 
 
 def test_runs_of_a_slot_that_died_are_done_again(own_lab: LocalLab, scripted: Path) -> None:
@@ -408,6 +490,11 @@ def test_a_crash_is_told_from_an_error(lab: LocalLab, scripted: Path) -> None:
         (["--mode", "fast"], "release or debug", ""),
         (["--confg", "Quick"], "--confg", "--config"),
         (["--args", "'open"], "--args", ""),
+        (["--timeout", "soon"], "--timeout: 'soon' is no duration", ""),
+        (["--memory", "much"], "--memory: 'much' is no size", ""),
+        (["--retries", "-1"], "--retries", ""),
+        (["--max-failures", "0"], "--max-failures: '0' is no whole number from 1", ""),
+        (["--detach", "--dry-run"], "contradict each other", ""),
     ],
 )
 def test_wrong_use_is_answered_with_a_message_and_a_hint(
@@ -567,33 +654,26 @@ def test_a_run_leaves_what_it_would_leave_alone(lab: LocalLab, scripted: Path) -
     assert len(names(scripted / "results", "*.sca")) == 40
 
 
-def test_a_client_that_is_ended_cancels_its_campaign(lab: LocalLab, scripted: Path) -> None:
-    # Given a campaign that would go on for ever
-    (scripted / "do.sh").write_text("echo $RUN > $STEM.sca; [ $RUN = 0 ] || while :; do sleep 0.05; done\n")
+def test_a_cancelled_campaign_leaves_no_process_and_keeps_what_is_done(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign with one run done and others that would go on for ever
+    (scripted / "do.sh").write_text(
+        "echo half > $STEM.sca; [ $RUN = 0 ] || { echo $$ > results/pid; while :; do sleep 0.05; done; }\n"
+    )
     client = lab.start("campaign", "--jobs", "1", cwd=scripted)
     wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
+    pid = begun(lab, scripted)
 
-    # When its terminal is closed, then nothing of it goes on
-    client.send_signal(signal.SIGHUP)
-    client.communicate(timeout=60)
-    assert client.returncode == 1
-    assert "no campaign is under way" in lab("lab", "status", cwd=scripted).stdout
+    # When it is cancelled from elsewhere, where it is the only one
+    said = lab("cancel", cwd=scripted)
 
-
-def test_a_campaign_can_be_cancelled_by_its_id(lab: LocalLab, scripted: Path) -> None:
-    # Given a campaign that would go on for ever
-    (scripted / "do.sh").write_text("while :; do sleep 0.05; done\n")
-    client = lab.start("campaign", cwd=scripted)
-    status = wait_for(
-        lambda: next((s for s in lab("lab", "status", cwd=scripted).stdout.splitlines() if ", 2 running" in s), ""),
-        "two runs are under way",
-    )
-
-    # When it is cancelled from elsewhere, then its client ends and says so
-    assert lab("lab", "cancel", status.split()[0], cwd=scripted).status == 0
-    stdout, _ = client.communicate(timeout=60)
-    assert client.returncode == 1
+    # Then that says what is kept, its client ends, nothing runs any more, and half files are no results
+    assert said.status == 0, said.stderr
+    assert "is cancelled: 1 of 4 runs are done" in said.stdout
+    stdout, stderr = client.communicate(timeout=60)
+    assert client.returncode == 1, stderr
     assert "cancelled" in stdout
+    wait_for(lambda: has_ended(pid), "the simulation has ended")
+    assert names(scripted / "results", "*.sca") == {"General-x=0-#0.sca"}
 
 
 @pytest.mark.parametrize("service", ["agent", "foreman"])
@@ -611,8 +691,8 @@ def test_a_lab_is_well_again_after_a_service_has_died(own_lab: LocalLab, scripte
     gate.touch()
     client.communicate(timeout=100)
 
-    # Then the campaign is done, or, without the foreman that knew it, its client is told; and the next one is done
-    assert client.returncode == (0 if service == "agent" else 3)
+    # Then the campaign is done, and so is the next one
+    assert client.returncode == 0
     assert own_lab("campaign", cwd=scripted).status == 0
     assert len(names(scripted / "results", "*.sca")) == 4
 

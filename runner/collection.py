@@ -1,0 +1,324 @@
+"""The way home: where the files of finished runs go at the client, and the manifest that says where they came from.
+
+A file appears under its name complete and checked, or not at all.  Every step can be done again: what a client that was
+killed had already moved is found at its place.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from runner import __version__
+from runner.errors import LabFailed
+from runner.model import Campaign, File, Outcome, Past, Prepared, pretty
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths
+
+#: Bytes read or copied at a time.
+BLOCK = 1 << 20
+
+#: Warnings that a person reads.
+MOST_WARNINGS = 20
+
+
+@dataclass
+class Collector:
+    """Brings the files of finished runs to the places where a local run would have left them."""
+
+    store: CampaignPaths
+    home: HomePaths
+    #: The project's root.
+    root: Path
+    warnings: list[str] = field(default_factory=list)
+    #: Read what is moved, and compare it with what was sent.
+    verify: bool = False
+    #: Whose file is at a path now.
+    _owners: dict[str, int] = field(default_factory=dict)
+
+    def collect(self, outcome: Outcome) -> dict[str, str]:
+        """Bring one run's files home and return path in the run → path at home, both relative to the root.
+
+        Files that are already there under the same names are replaced, one by one and only by complete ones.
+        Raises LabFailed if a file does not arrive as it was sent.
+        """
+        places = self.plan(outcome)
+        self.bring(outcome, places)
+        return places
+
+    def plan(self, outcome: Outcome) -> dict[str, str]:
+        """Return where the files of a run are to go: path in the run → path at home.  Raises LabFailed."""
+        if outcome.kind == "lost":
+            return {}
+        for file in outcome.files:
+            _check_path(outcome, file)
+        return {file.path: os.path.relpath(self._place(outcome, file), self.root) for file in outcome.files}
+
+    def remember(self, run: int, places: Mapping[str, str]) -> None:
+        """Take note of a run of which an earlier client has chosen the places: whose file is where it belongs?"""
+        for path, place in places.items():
+            if os.path.normpath(path) == place:
+                self._owners.setdefault(path, run)
+
+    def bring(self, outcome: Outcome, places: Mapping[str, str], *, again: bool = False) -> None:
+        """Move a run's files to their places.  Raises LabFailed if a file does not arrive as it was sent.
+
+        ``again``: a client began to that was killed, so some may be there already.
+        """
+        if outcome.kind == "lost":
+            return
+        source = AttemptPaths(self.store.committed(outcome.run, outcome.attempt, outcome.kind == "done"))
+        _copy(source.log, self.home.log(outcome.run), None, _half(outcome))
+        for file in outcome.files:
+            target = self.root / places[file.path]
+            try:
+                if self.verify:
+                    _check(source.file(file.path), target, file)
+                _move(source.file(file.path), target, file, _half(outcome))
+            except FileNotFoundError:
+                self._look_at_home(outcome, file, target, again)
+
+    def _look_at_home(self, outcome: Outcome, file: File, target: Path, again: bool) -> None:
+        """A file is not in the lab: another client of this campaign's has moved it home.  Else raises LabFailed."""
+        if self._is_there(target, file):
+            return
+        if not again:
+            raise LabFailed(
+                f"{target} is neither in the lab nor at home as run {outcome.run} left it",
+                f"labfleet campaign --config … --runs {outcome.run} does this run again",
+            )
+        self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
+
+    def tidy(self, outcome: Outcome, places: Mapping[str, str]) -> None:
+        """Remove half files that a killed client left."""
+        for folder in {self.home.log(outcome.run).parent, *((self.root / place).parent for place in places.values())}:
+            for half in folder.glob(f"{_half(outcome)}.*.new"):
+                half.unlink(missing_ok=True)
+
+    def is_home(self, outcome: Outcome, places: Mapping[str, str]) -> bool:
+        """Say whether all that a run left is at its places, log included."""
+        log = self.home.log(outcome.run)
+        return (log.is_file() and log.stat().st_size == outcome.log_size) and all(
+            file.path in places and self._is_there(self.root / places[file.path], file) for file in outcome.files
+        )
+
+    def _is_there(self, target: Path, file: File) -> bool:
+        """Say whether a file is at home as the run left it."""
+        try:
+            found = target.stat()
+        except OSError:
+            return False
+        is_same = (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
+        return is_same and (not self.verify or _checksum(target) == file.sha256)
+
+    def _place(self, outcome: Outcome, file: File) -> Path:
+        """Return where a file goes."""
+        if outcome.kind != "done":
+            return self.home.failed(outcome.run, outcome.kind, file.path)
+        if file.given:
+            self._warn(f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart")
+            return self.home.own(outcome.run, file.path)
+        owner = self._owners.setdefault(file.path, outcome.run)
+        if owner == outcome.run:
+            return self.root / file.path
+        self._warn(f"runs {owner} and {outcome.run} both wrote {file.path}: each one's is kept under its run")
+        first = self.home.own(owner, file.path)
+        if not first.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
+            os.link(self.root / file.path, first)
+        return self.home.own(outcome.run, file.path)
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < MOST_WARNINGS and text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _check_path(outcome: Outcome, file: File) -> None:
+    """Raise LabFailed for a path that leads further than beside the project: no worker writes elsewhere."""
+    parts = file.path.split("/")
+    inside = parts[1:] if parts[0] == ".." else parts
+    if not inside or any(part in ("", ".", "..") for part in inside):
+        raise LabFailed(f"run {outcome.run} left {file.path!r}, which is neither in the project nor beside it")
+
+
+def _damaged(target: Path) -> LabFailed:
+    return LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(source: Path, target: Path, file: File) -> None:
+    """Have a file that came over a network on the disk.  Raises LabFailed if it is not as it was sent."""
+    with source.open("rb") as reader:
+        if hashlib.file_digest(reader, "sha256").hexdigest() != file.sha256:
+            raise _damaged(target)
+        os.fsync(reader.fileno())
+
+
+def _half(outcome: Outcome) -> str:
+    """Return how the names begin that files of a run have while they are copied."""
+    return f".labfleet-{outcome.campaign}.{outcome.run}"
+
+
+def _move(source: Path, target: Path, file: File, half: str) -> None:
+    """Move a file home: within a file system by renaming, so that no result needs its space twice."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.utime(source, ns=(file.mtime_ns, file.mtime_ns))
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target, file, half)
+        source.unlink()
+
+
+def _copy(source: Path, target: Path, expected: File | None, half: str) -> None:
+    """Copy a file so that it appears complete; one that is expected as it was when it was sent, or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{half}.{secrets.token_hex(8)}.new")
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as reader, draft.open("wb") as writer:
+            while block := reader.read(BLOCK):
+                digest.update(block)
+                writer.write(block)
+            if expected:  # the only copy from now on
+                writer.flush()
+                os.fsync(writer.fileno())
+        if expected:
+            if digest.hexdigest() != expected.sha256:
+                raise _damaged(target)
+            os.utime(draft, ns=(expected.mtime_ns, expected.mtime_ns))
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def keep_log(log: Path, place: Path) -> Path:
+    """Keep a campaign's build log at home, and return where it is."""
+    _copy(log, place, None, ".labfleet-build")
+    return place
+
+
+def manifest(
+    campaign: Campaign,
+    prepared: Prepared,
+    outcomes: Mapping[int, Outcome],
+    places: Mapping[int, Mapping[str, str]],
+    warnings: Iterable[str],
+    past: Iterable[Past] = (),
+    reason: str = "",
+) -> str:
+    """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
+
+    Paths are relative to the project's root, times seconds since the epoch.  ``past``: attempts that were made again;
+    ``reason``: why the campaign was cancelled, where nobody asked for that.
+    """
+    earlier: dict[int, dict[int, Past]] = {}
+    for attempt in past:
+        earlier.setdefault(attempt.run, {})[attempt.number] = attempt
+    runs = []
+    for run in prepared.runs:
+        entry: dict[str, object] = {"run": run.number, "variables": run.variables}
+        if outcome := outcomes.get(run.number):
+            home = places.get(run.number, {})
+            entry |= {
+                "kind": outcome.kind,
+                "attempt": outcome.attempt,
+                "exit_status": outcome.exit_status,
+                "error": outcome.error,
+                "host": outcome.host,
+                "slot": outcome.slot,
+                "started": outcome.started,
+                "ended": outcome.ended,
+                "seed_set": outcome.seed_set,
+                "command": outcome.command,
+                "files": [
+                    {"path": home.get(file.path, file.path), "size": file.size, "sha256": file.sha256}
+                    for file in outcome.files
+                ],
+            }
+        else:
+            entry["kind"] = "not run"
+        entry["attempts"] = _attempts(earlier.get(run.number, {}), outcome)
+        runs.append(entry)
+    return pretty(
+        {
+            "labfleet": __version__,
+            "campaign": campaign.id,
+            "project": campaign.name,
+            "config": campaign.config,
+            "run_filter": campaign.run_filter,
+            "mode": campaign.mode,
+            "working_directory": campaign.directory,
+            "user": campaign.user,
+            "submitted": campaign.submitted,
+            "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
+            "build": {
+                "key": prepared.key,
+                "commands": campaign.build.commands,
+                "toolchain": prepared.toolchain,
+            },
+            "program": prepared.program,
+            "limits": msgspec.to_builtins(campaign.limits),
+            "reason": reason,
+            "warnings": list(warnings),
+            "runs": runs,
+        }
+    )
+
+
+def _attempts(past: Mapping[int, Past], outcome: Outcome | None) -> list[dict[str, object]]:
+    """Return all attempts at a run in their order; the last one is the one that counts, if there is one."""
+    made: list[tuple[int, Past | Outcome]] = [
+        (number, attempt) for number, attempt in sorted(past.items()) if outcome is None or number != outcome.attempt
+    ]
+    if outcome is not None:
+        made.append((outcome.attempt, outcome))
+    return [
+        {
+            "attempt": number,
+            "kind": attempt.kind,
+            "host": attempt.host,
+            "slot": attempt.slot,
+            "started": attempt.started,
+            "ended": attempt.ended,
+            "error": attempt.error,
+        }
+        for number, attempt in made
+    ]
+
+
+def came_home(home: HomePaths) -> dict[tuple[int, int], list[str]]:
+    """Return what a campaign's manifest says of its runs that came home: run and attempt → paths of their files.
+
+    A campaign that is resumed brings home only what is new.
+    """
+    try:
+        runs = json.loads(home.manifest.read_bytes())["runs"]
+        return {
+            (run["run"], run["attempt"]): [file["path"] for file in run["files"]] for run in runs if "attempt" in run
+        }
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}  # there is none, or the person has made another file of it
+
+
+def write_manifest(home: HomePaths, text: str) -> None:
+    """Put the manifest into the campaign's folder and link it beside the results."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    half = home.manifest.with_suffix(".new")
+    half.write_text(text)
+    os.replace(half, home.manifest)
+    link = home.latest.with_name(f".{home.latest.name}.new")
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(home.manifest, home.results))
+    os.replace(link, home.latest)

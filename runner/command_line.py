@@ -1,0 +1,115 @@
+"""The command lines of commands whose arguments are more than options."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from runner.errors import WrongUse
+
+#: A name or flag, and what argparse's add_argument takes with it.
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+CAMPAIGN: Argument = (
+    ("campaign",),
+    {"metavar": "ID", "help": "the campaign's id, or its beginning or end, e.g. the last four characters"},
+)
+OPTIONAL_CAMPAIGN: Argument = (CAMPAIGN[0], {**CAMPAIGN[1], "nargs": "?", "default": ""})
+
+#: How a campaign is followed: the options of ``campaign``, too.
+FOLLOWING: tuple[Argument, ...] = (
+    (("--json", "-j"), {"action": "store_true", "help": "print one machine-readable result on stdout"}),
+    (("--quiet", "-q"), {"action": "store_true", "help": "print nothing but failures and the summary"}),
+    (("--verbose", "-v"), {"action": "store_true", "help": "print the console output of what runs as it comes"}),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells of wrong use labfleet's way."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise WrongUse."""
+        raise WrongUse(f"{self.prog.removeprefix('labfleet ')}: {message}", f"{self.prog} --help")
+
+
+def parsed(command: str, description: str, words: Sequence[str], *arguments: Argument) -> argparse.Namespace:
+    """Return what stands on the command line of a command.
+
+    Raises WrongUse; ``--help`` prints and raises SystemExit.
+    """
+    parser = Parser(
+        prog=f"labfleet {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for names, options in arguments:
+        parser.add_argument(*names, **options)
+    return parser.parse_args(list(words))
+
+
+# ---- the commands ----------------------------------------------------------------------------------------------------
+
+_ATTACH = """\
+Come back to a campaign: see what has become of it so far and what happens now, and bring the results home that are not
+there yet.  Ctrl-C leaves it again.  Without ID: the newest of your campaigns that is not at home, this project's first.
+The exit status is that of the campaign.
+"""
+
+_RESUME = """\
+Do again what failed, was lost or was cancelled in a campaign that has ended, with the same snapshot and build; what is
+done stays done.  Then the same as labfleet attach.
+"""
+
+_CANCEL = """\
+Start no more runs of a campaign, and end those that run.  What is done is kept: labfleet attach brings it home,
+labfleet resume goes on.  Without ID: the only campaign of yours that is under way.
+"""
+
+_EXPLAIN = "Say why a campaign, or one run of it, is where it is: what it waits for, or what became of it."
+
+_DRAIN = "Give a machine no more runs; what runs there comes to its end.  labfleet undrain HOST gives it runs again."
+
+_UNDRAIN = "Give a machine runs again, be it drained or in quarantine."
+
+_RUN: Argument = (("run",), {"metavar": "RUN", "nargs": "?", "default": "", "help": "the number of a run"})
+
+_HOST: Argument = (("host",), {"metavar": "HOST", "help": "the machine, as labfleet machines names it"})
+
+
+@dataclass(frozen=True)
+class Following:
+    """Which campaign is to be followed, and how."""
+
+    campaign: str
+    json: bool
+    quiet: bool
+    verbose: bool
+
+
+def attach(words: Sequence[str]) -> Following:
+    """Return what ``labfleet attach`` is asked for; an empty campaign: the newest that is not at home."""
+    return Following(**vars(parsed("attach", _ATTACH, words, OPTIONAL_CAMPAIGN, *FOLLOWING)))
+
+
+def resume(words: Sequence[str]) -> Following:
+    """Return what ``labfleet resume`` is asked for."""
+    return Following(**vars(parsed("resume", _RESUME, words, CAMPAIGN, *FOLLOWING)))
+
+
+def cancel(words: Sequence[str]) -> str:
+    """Return which campaign is to be cancelled; empty: the only one."""
+    return str(parsed("cancel", _CANCEL, words, OPTIONAL_CAMPAIGN).campaign)
+
+
+def explain(words: Sequence[str]) -> tuple[str, str]:
+    """Return which campaign is to be explained, and the number of which run; empty: of none."""
+    options = parsed("explain", _EXPLAIN, words, CAMPAIGN, _RUN)
+    return options.campaign, options.run
+
+
+def drain(words: Sequence[str]) -> str:
+    """Return which machine is to get no more runs."""
+    return str(parsed("drain", _DRAIN, words, _HOST).host)
+
+
+def undrain(words: Sequence[str]) -> str:
+    """Return which machine is to get runs again."""
+    return str(parsed("undrain", _UNDRAIN, words, _HOST).host)

@@ -1,0 +1,383 @@
+"""Following a campaign: what the lab says of it is shown, its results come home, whatever happens on the way.
+
+Everything may be told twice, and is told from the beginning whenever the lab is asked for it.  So it does not matter
+whether this client has submitted the campaign, comes back to it, or has lost the lab for a while.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from runner import collection, lab, log_stream
+from runner.errors import Detached, LabFailed, from_code
+from runner.homecoming import Destination, Home
+from runner.lab import ForemanClient, Lab
+from runner.labs import Connection
+from runner.messages import (
+    AnyAnswer,
+    AnyEvent,
+    AnyRequest,
+    AskStatus,
+    AttemptFailed,
+    CampaignEnded,
+    CampaignPrepared,
+    CampaignRefused,
+    CampaignTaken,
+    Cancel,
+    Collected,
+    Follow,
+    Refused,
+    RunCommitted,
+    RunStarted,
+    Status,
+    Submit,
+)
+from runner.model import Attempt, Campaign, Outcome, Past, Prepared, encode
+from runner.notes import Notes
+from runner.report import View
+
+#: Seconds between redraws of the live view.
+TICK = 0.25
+
+#: Seconds without a word from the lab after which it is asked.
+SILENCE = 3.0
+
+#: Seconds between two attempts to reach a lab that is away.
+PAUSE = 2.0
+
+#: Seconds in which the lab should say that it has heard that everything is at home.
+FAREWELL = 5.0
+
+#: Pieces of logs that are shown in a row.
+MOST_PIECES = 32
+
+
+class _Silent(Exception):
+    """The lab does not answer any more."""
+
+
+class Follower:
+    """Follows one campaign to its end and brings its results home."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        campaign: str,
+        notes: Notes,
+        view: View,
+        destination: Callable[[Campaign], Destination],
+        *,
+        verbose: bool = False,
+    ) -> None:
+        """``destination``: says where the results go, as soon as it is known what the campaign is."""
+        self.id = campaign
+        self.what: Campaign | None = None
+        self.prepared: Prepared | None = None
+        self.outcomes: dict[int, Outcome] = {}
+        #: Attempts that were made again.
+        self.past: dict[Attempt, Past] = {}
+        self.ended: CampaignEnded | None = None
+        self.home: Home | None = None
+        self._connection, self._notes, self._view, self._destination = connection, notes, view, destination
+        self._foreman = ForemanClient(connection.context, connection.lab)
+        self._logs = Logs(connection, campaign, view) if verbose else None
+        self._incarnation = ""
+        self._heard = 0.0
+        #: When a question was sent that has not been answered yet.
+        self._asked: float | None = None
+        self._trouble = ""
+
+    @property
+    def lab(self) -> Lab:
+        """The lab as it is reached just now."""
+        return self._connection.lab
+
+    def follow(self, request: AnyRequest) -> None:
+        """Ask the lab for the campaign (Submit, Resume, Follow), and do everything until all of it is at home.
+
+        Raises Detached when the person leaves, and LabfleetError for everything that keeps the runs from being done
+        or the results from coming home; the campaign goes on in either case.
+        """
+        try:
+            self._open(request)
+            while self.ended is None:
+                try:
+                    self._listen()
+                except _Silent:
+                    self._come_back()
+            self._await_home()
+        except KeyboardInterrupt as interrupt:
+            if self.what and self.what.dry_run:  # there is nothing to come back to
+                self._foreman.socket.send(encode(Cancel(self.id)))
+                raise
+            raise Detached(self.id, interrupt.args[0] if interrupt.args else signal.SIGINT) from None
+        finally:
+            self._close()
+
+    def farewell(self) -> None:
+        """Everything is at home: tell the lab, which need not keep it, and forget it here."""
+        client = ForemanClient(self._connection.context, self.lab)
+        try:
+            client.ask(Collected(self.id), patience=FAREWELL)
+        except LabFailed:
+            return  # the note stays, so that a later client says it
+        finally:
+            client.close()
+        if self.home:
+            self.home.tidy()
+        self._notes.forget(self.id)
+
+    # ---- the way to the lab ----
+
+    def _open(self, request: AnyRequest) -> None:
+        """Ask for everything from the beginning.  Raises LabFailed if the lab refuses or does not answer."""
+        self._incarnation = self._foreman.status().incarnation
+        self._foreman.ask(request)
+        if isinstance(request, Submit):
+            self._learn(request.campaign)
+        elif not isinstance(request, Follow):
+            self._foreman.ask(Follow(self.id))
+        self._heard, self._asked = time.monotonic(), None
+
+    def _come_back(self) -> None:
+        """Make the way to the lab anew, until it is there or the person leaves."""
+        self._view.note("the lab does not answer; trying again …")
+        pause = threading.Event()
+        said = ""
+        while True:
+            self._close()
+            try:
+                self._connection.renew()
+                self._foreman = ForemanClient(self._connection.context, self.lab)
+                self._open(Follow(self.id))
+            except lab.LabRefused:
+                raise
+            except LabFailed as error:
+                if error.message != said:
+                    said = error.message
+                    self._view.note(f"{said}; trying again …")
+                self._view.tick()
+                pause.wait(PAUSE)
+            else:
+                break
+        if self._logs:
+            self._logs.connect(self._connection)
+        if self.home:
+            self.home.try_again()
+        self._view.note("the lab is back")
+
+    def _close(self) -> None:
+        self._foreman.close()
+        if self._logs:
+            self._logs.close()
+
+    # ---- what the lab says ----
+
+    def _listen(self) -> None:
+        """Take events and log pieces as they come, until the campaign has ended.  Raises _Silent."""
+        poller = zmq.Poller()
+        poller.register(self._foreman.socket, zmq.POLLIN)
+        if self._logs:
+            poller.register(self._logs.socket, zmq.POLLIN)
+        next_tick = time.monotonic()
+        while self.ended is None:
+            poller.poll(int(TICK * 1000))
+            self._take_all()
+            self._check_silence()
+            self._show_logs()
+            self._check_home()
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK
+                self._view.tick()
+
+    def _take_all(self) -> None:
+        while self.ended is None and (message := self._foreman.receive(AnyEvent | AnyAnswer)) is not None:
+            self._heard, self._asked = time.monotonic(), None
+            match message:
+                case Refused(text, hint):
+                    raise LabFailed(text, hint)
+                case Status():
+                    self._check_status(message)
+                case CampaignEnded():
+                    self.ended = message
+                    self._view.event(message)
+                case _ if isinstance(message, AnyEvent) and self._is_new(message):
+                    self._view.event(message)
+
+    def _check_silence(self) -> None:
+        """Ask a lab from which nothing is heard whether it is there.  Raises _Silent if it does not answer."""
+        now = time.monotonic()
+        if self._asked is not None and now - self._asked > lab.PATIENCE:
+            raise _Silent
+        if self._asked is None and now - self._heard > SILENCE and self.ended is None:
+            self._asked = now
+            self._foreman.socket.send(encode(AskStatus()))
+
+    def _check_status(self, status: Status) -> None:
+        """Ask for everything again if the foreman is another one, or knows of more than this client has heard."""
+        known = next((one for one in status.campaigns if one.id == self.id), None)
+        missed = known is None or known.done + known.failed > len(self.outcomes)
+        if missed or status.incarnation != self._incarnation:
+            self._incarnation = status.incarnation
+            self._foreman.socket.send(encode(Follow(self.id)))
+
+    def _learn(self, what: Campaign) -> None:
+        self.what = what
+        if self.home is None and not what.dry_run:
+            self.home = Home(self._connection, self._destination(what), what, self._notes)
+
+    def _is_new(self, event: AnyEvent) -> bool:
+        """Take note of an event; False: it was told before, and changes nothing."""
+        match event:
+            case CampaignTaken(_, what):
+                self._learn(what)
+            case CampaignRefused(_, exit_code, text, hint):
+                self._refuse(exit_code, text, hint)
+            case CampaignPrepared(_, prepared):
+                self._prepare(prepared)
+            case AttemptFailed(_, past):
+                self.past[Attempt(past.run, past.number)] = past
+                if self._logs:
+                    self._logs.end(log_stream.run_stream(past.run, past.number), None)
+            case RunStarted(_, run, attempt) if self._logs and run not in self.outcomes:
+                self._logs.follow(log_stream.run_stream(run, attempt), self._name(run))
+            case RunCommitted(outcome):
+                if self.outcomes.get(outcome.run) == outcome:
+                    return False
+                self.outcomes[outcome.run] = outcome
+                if self.home:
+                    self.home.bring(outcome)
+        return True
+
+    def _name(self, run: int) -> str:
+        return f"{self.what.config} #{run}" if self.what else f"#{run}"
+
+    def _refuse(self, exit_code: int, text: str, hint: str) -> None:
+        """Raise what the lab says of a campaign that cannot be run; nothing more will come of it."""
+        build_log = self._build_log()
+        self.farewell()
+        log = f"the whole log: {build_log}" if build_log else ""
+        raise from_code(exit_code, text, "\n".join(filter(None, (hint, log))))
+
+    def _prepare(self, prepared: Prepared) -> None:
+        if self.prepared is None:
+            self.prepared = prepared
+            build_log = self._build_log() if prepared.built else None
+            if self._logs:
+                self._logs.end(log_stream.BUILD_STREAM, build_log)
+
+    def _build_log(self) -> Path | None:
+        """Fetch the campaign's build log, and keep it at home.  None: there is none."""
+        self.lab.bring_build_log(self.id)
+        log = self.lab.paths.campaign(self.id).build_log
+        if not log.exists():
+            return None
+        return collection.keep_log(log, self.home.paths.build_log) if self.home else log
+
+    # ---- logs and results ----
+
+    def _show_logs(self) -> None:
+        """Show what has come of the logs, and the rest of those whose runs have come home."""
+        if self._logs:
+            self._logs.show()
+        while self.home and (outcome := self.home.next_brought()) is not None:
+            if self._logs:
+                stream = log_stream.run_stream(outcome.run, outcome.attempt)
+                self._logs.end(stream, self.home.paths.log(outcome.run))
+
+    def _check_home(self) -> None:
+        """Say why results do not come home just now.  Raises LabFailed if they cannot."""
+        if self.home is None:
+            return
+        self.home.check()
+        if self.home.trouble != self._trouble:
+            self._trouble = self.home.trouble
+            self._view.note(f"{self._trouble}; trying again …" if self._trouble else "results come home again")
+
+    def _await_home(self) -> None:
+        """Wait until all results are at home."""
+        if self.home is None:
+            return
+        self.home.finish()
+        while not self.home.is_finished(TICK):
+            self._show_logs()
+            self._check_home()
+            self._view.tick()
+        self._show_logs()
+        self.home.check()
+
+
+class Logs:
+    """The consoles of what runs, line by line in the view."""
+
+    def __init__(self, connection: Connection, campaign: str, view: View) -> None:
+        the_lab = connection.lab
+        self._viewer = log_stream.Viewer(connection.context, the_lab.hub, campaign, the_lab.access)
+        self._view = view
+        self._lines: dict[str, _LogLines] = {}
+        self.follow(log_stream.BUILD_STREAM, "build")
+
+    @property
+    def socket(self) -> "zmq.Socket[bytes]":
+        """Readable when a piece has come."""
+        return self._viewer.socket
+
+    def connect(self, connection: Connection) -> None:
+        """The lab is reached in another way now."""
+        self._viewer.connect(connection.context, connection.lab.hub, connection.lab.access)
+
+    def follow(self, stream: str, name: str) -> None:
+        """Show a log from its beginning; one that is shown already goes on."""
+        if stream not in self._lines:
+            self._lines[stream] = _LogLines(name, self._view)
+            self._viewer.follow(stream)
+
+    def show(self) -> None:
+        """Show some of what has come; then events and the live view have their turn."""
+        for _ in range(MOST_PIECES):
+            piece = self._viewer.receive()
+            if piece is None:
+                return
+            self._lines[piece.stream].take(piece.data)
+
+    def end(self, stream: str, whole: Path | None) -> None:
+        """A log has ended: show what the hub has not sent yet, from the log that came with the results."""
+        lines = self._lines.pop(stream, None)
+        if lines is None:
+            return
+        if whole and whole.exists():
+            with whole.open("rb") as log:
+                log.seek(self._viewer.offset(stream))
+                while data := log.read(collection.BLOCK):
+                    lines.take(data)
+        lines.close()
+        self._viewer.forget(stream)
+
+    def close(self) -> None:
+        """Leave the hub."""
+        self._viewer.close()
+
+
+class _LogLines:
+    """Cuts a log into lines for the view."""
+
+    def __init__(self, name: str, view: View) -> None:
+        self._name, self._view = name, view
+        self._half_line = b""
+
+    def take(self, data: bytes) -> None:
+        """Show the lines that are complete."""
+        data = self._half_line + data
+        end = data.rfind(b"\n")
+        self._half_line = data[end + 1 :]
+        if end >= 0:
+            self._view.log(self._name, data[:end].decode(errors="replace"))
+
+    def close(self) -> None:
+        """Show what was left without an end of line."""
+        if self._half_line:
+            self._view.log(self._name, self._half_line.decode(errors="replace"))

@@ -1,0 +1,270 @@
+"""A lab whose foreman a test plays: a real socket, real messages and a real result store; no workers."""
+
+import _thread
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import zmq
+
+from runner import ledger, results
+from runner.lab import Lab
+from runner.messages import (
+    Accepted,
+    Answer,
+    AnyEvent,
+    AnyRequest,
+    AskCampaigns,
+    AskStatus,
+    CampaignEnded,
+    CampaignPrepared,
+    Campaigns,
+    CampaignStatus,
+    CampaignTaken,
+    Cancel,
+    Collected,
+    Drain,
+    Event,
+    Explain,
+    Explained,
+    Follow,
+    Refused,
+    Resume,
+    RunCommitted,
+    Status,
+    Submit,
+)
+from runner.model import Campaign, Kind, Outcome, Prepared, Run, decode, encode
+from runner.notes import Notes
+from runner.paths import LabPaths
+from runner.report import View
+from tests.test_results import deliver
+
+#: A script returns what happens to a campaign once it has begun.
+Script = Callable[[Campaign], Iterable[AnyEvent]]
+
+
+def prepared(campaign: Campaign, runs: int) -> CampaignPrepared:
+    found = tuple(Run(number, {"repetition": str(number)}) for number in range(runs))
+    return CampaignPrepared(campaign.id, Prepared("k3y", False, ("./simulate",), "g++", found))
+
+
+class PlayedForeman:
+    """Answers as messages.py says, from a thread of its own; what happens to a campaign is up to the test."""
+
+    def __init__(self, folder: Path, paths: LabPaths) -> None:
+        self.endpoint = f"ipc://{folder}/foreman"
+        self.paths = paths
+        self.asked: list[AnyRequest] = []
+        self.script: Script = lambda _: ()
+        self.on_cancel: Script = lambda campaign: [CampaignEnded(campaign.id, cancelled=True)]
+        #: Requests of these types get no answer.
+        self.deaf_to: tuple[type, ...] = ()
+        self.campaigns: dict[str, Campaign] = {}
+        self.history: dict[str, list[AnyEvent]] = {}
+        self.incarnation = "first"
+        self._followers: set[bytes] = set()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._ends = False
+        self._bind()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    # ---- what a test does with it
+
+    def happen(self, *events: AnyEvent) -> None:
+        """Let something happen to a campaign."""
+        self._do(lambda: self._happen(events))
+
+    def forget_followers(self) -> None:
+        """As when a connection was made anew below ZeroMQ: the client does not notice."""
+        self._do(self._followers.clear)
+
+    def be_exchanged(self, *events: AnyEvent) -> None:
+        """Die, and be followed by another foreman; meanwhile something happens."""
+        self._do(lambda: self._be_exchanged(events))
+
+    def leave(self) -> None:
+        """Be away: nothing is heard or said any more."""
+        self._do(lambda: self._desk.close(linger=0))
+
+    def come_back(self) -> None:
+        """Be there again, as another foreman."""
+        self._do(self._bind)
+
+    def close(self) -> None:
+        self._ends = True
+        self._thread.join()
+        self._context.destroy(linger=0)
+
+    # ---- the thread
+
+    def _do(self, order: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def carry_out() -> None:
+            order()
+            done.set()
+
+        self._orders.put(carry_out)
+        if threading.current_thread() is not self._thread:
+            assert done.wait(10)
+
+    def _bind(self) -> None:
+        self._desk = self._context.socket(zmq.ROUTER)
+        self._desk.set(zmq.SNDHWM, 0)
+        self._desk.bind(self.endpoint)
+
+    def _serve(self) -> None:
+        try:
+            self._serve_until_the_end()
+        except Exception:
+            _thread.interrupt_main()  # the test would wait for ever
+            raise
+
+    def _serve_until_the_end(self) -> None:
+        while not self._ends:
+            while not self._orders.empty():
+                self._orders.get()()
+            if self._desk.closed:
+                threading.Event().wait(0.01)
+            elif self._desk.poll(10):
+                client, body = self._desk.recv_multipart()
+                request: AnyRequest = decode(body, AnyRequest)
+                self.asked.append(request)
+                if not isinstance(request, self.deaf_to):
+                    self._take(client, request)
+
+    def _take(self, client: bytes, request: AnyRequest) -> None:
+        match request:
+            case AskStatus():
+                under_way = tuple(status for status in self._statuses() if status.ended is None)
+                self._send(client, Status(3, {"red": 2}, under_way, self.incarnation))
+            case AskCampaigns():
+                self._send(client, Campaigns(self._statuses()))
+            case Submit(campaign):
+                self.campaigns[campaign.id] = campaign
+                ledger.accept(self.paths.campaign(campaign.id), campaign)
+                self._send(client, Accepted())
+                self._followers.add(client)
+                self.history.setdefault(campaign.id, [])
+                self._happen(self.script(campaign))
+            case Follow(campaign_id) if campaign_id in self.campaigns:
+                self._followers.add(client)
+                taken = CampaignTaken(campaign_id, self.campaigns[campaign_id])
+                for message in (Accepted(), taken, *self.history[campaign_id]):
+                    self._send(client, message)
+            case Resume(campaign_id) if campaign_id in self.campaigns:
+                self._send(client, Accepted())
+                history = self.history[campaign_id]
+                history[:] = [event for event in history if not isinstance(event, CampaignEnded)]
+                self._happen(self.script(self.campaigns[campaign_id]))
+            case Cancel(campaign_id) if campaign_id in self.campaigns:
+                self._send(client, Accepted())
+                self._happen(self.on_cancel(self.campaigns[campaign_id]))
+            case Collected() | Drain():
+                self._send(client, Accepted())
+            case Explain(campaign_id, run):
+                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
+            case _:
+                self._send(client, Refused("the lab knows no such campaign"))
+
+    def _send(self, client: bytes, message: Answer | Event) -> None:
+        self._desk.send_multipart([client, encode(message)])
+
+    def _happen(self, events: Iterable[AnyEvent]) -> None:
+        for event in events:
+            campaign = event.outcome.campaign if isinstance(event, RunCommitted) else event.campaign  # type: ignore[union-attr]
+            self.history[campaign].append(event)
+            for client in self._followers:
+                self._send(client, event)
+
+    def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
+        self.incarnation += "'"
+        self._followers.clear()
+        self._happen(events)
+
+    def _statuses(self) -> tuple[CampaignStatus, ...]:
+        found = []
+        for campaign in self.campaigns.values():
+            history = self.history[campaign.id]
+            kinds = {event.outcome.run: event.outcome.kind for event in history if isinstance(event, RunCommitted)}
+            done = sum(kind == "done" for kind in kinds.values())
+            runs = [len(event.prepared.runs) for event in history if isinstance(event, CampaignPrepared)]
+            ended = 9.0 if any(isinstance(event, CampaignEnded) for event in history) else None
+            found.append(
+                CampaignStatus(
+                    id=campaign.id,
+                    name=campaign.name,
+                    config=campaign.config,
+                    user=campaign.user,
+                    phase="done" if ended else "running",
+                    total=runs[-1] if runs else 0,
+                    done=done,
+                    failed=len(kinds) - done,
+                    running=0,
+                    submitted=campaign.submitted,
+                    ended=ended,
+                )
+            )
+        return tuple(found)
+
+
+class PlayedLab(Lab):
+    """The lab of a played foreman."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        paths = LabPaths(home)
+        self.played = PlayedForeman(folder, paths)
+        #: Runs whose files were asked for.
+        self.brought: list[int] = []
+        super().__init__(self.played.endpoint, f"ipc://{folder}/hub", paths)
+
+    def bring(self, campaign: str, outcomes: Iterable[Outcome]) -> None:  # noqa: ARG002  there is one
+        self.brought += [outcome.run for outcome in outcomes]
+
+    @property
+    def notes(self) -> Notes:
+        """What its client has noted."""
+        return Notes(self.paths)
+
+    def committed(
+        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, text: str = ""
+    ) -> RunCommitted:
+        """Put a run's files into the result store, and return what is told of it."""
+        contents = text or f"of run {run}"
+        files: Mapping[str, bytes] = {f"results/General-#{run}.sca": contents.encode()}
+        outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
+        self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
+        results.commit(self.paths, [outcome])
+        assert results.record(self.paths.campaign(campaign.id), run) == outcome
+        return RunCommitted(outcome)
+
+
+class Watcher(View):
+    """A view that remembers, and lets a test act when something is shown."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.events: list[AnyEvent] = []
+        self.on_event: Callable[[AnyEvent], None] = lambda _: None
+        self.on_note: Callable[[str], None] = lambda _: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.on_note(text)
+
+    def event(self, event: AnyEvent) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+    def log(self, run: str, text: str) -> None:
+        self.notes.append(f"{run} | {text}")
+
+    def tick(self) -> None:
+        """Nothing is drawn."""
+
+    def close(self) -> None:
+        """Nothing was drawn."""

@@ -1,0 +1,589 @@
+"""A client may vanish at any time, and so may the lab: the campaign goes on, and its results come home."""
+
+import errno
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner import campaign as client
+from runner import campaigns, following, lab, local_lab
+from runner.campaign import Order
+from runner.errors import Detached, LabFailed, WrongUse
+from runner.messages import (
+    AnyEvent,
+    AttemptFailed,
+    CampaignEnded,
+    CampaignRefused,
+    CampaignStatus,
+    Cancel,
+    Collected,
+    Drain,
+    Follow,
+    Resume,
+    RunCommitted,
+)
+from runner.model import Campaign, Limits, Past, Result
+from runner.notes import Arrival, Note
+from tests.lab_fixture import manifest
+from tests.played_lab import PlayedLab, Script, Watcher, prepared
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A client takes signals for itself; the tests' process gets them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedLab]:
+    """A lab of one test's own, which this test's clients take for theirs."""
+    monkeypatch.setenv("LABFLEET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LABFLEET_LAB", "local")
+    with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder:  # short: it holds a socket
+        played = PlayedLab(Path(folder), tmp_path / "home")
+        monkeypatch.setattr(local_lab, "connect", lambda *_: played)
+        yield played
+        played.played.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project, which is the current folder."""
+    project = tmp_path / "model"
+    project.mkdir()
+    (project / "omnetpp.ini").write_text("[General]\n")
+    (project / "labfleet.toml").write_text('program = "./simulate"\n')
+    (project / "simulate").touch(0o755)
+    monkeypatch.chdir(project)
+    return project
+
+
+def two_runs(played: PlayedLab) -> Script:
+    """Return a script in which both runs of a campaign are done."""
+    return lambda what: [
+        prepared(what, 2),
+        *(played.committed(what, run) for run in (0, 1)),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+
+
+def one_of_two(played: PlayedLab) -> Script:
+    """Return a script that stops after the first of two runs."""
+    return lambda what: [prepared(what, 2), played.committed(what, 0)]
+
+
+def the_rest(played: PlayedLab, what: Campaign) -> list[AnyEvent]:
+    return [played.committed(what, 1), CampaignEnded(what.id, cancelled=False)]
+
+
+def only(played: PlayedLab) -> Campaign:
+    (what,) = played.played.campaigns.values()
+    return what
+
+
+def run(project: Path, watcher: Watcher | None = None, **options: Any) -> Result:
+    result, _ = client.run(Order("General", project, **options), watcher or Watcher())
+    assert result
+    return result
+
+
+def attach(text: str = "", watcher: Watcher | None = None, *, resume: bool = False) -> Result:
+    result, _ = client.attach(text, lambda *_: watcher or Watcher(), resume=resume)
+    assert result
+    return result
+
+
+def leaves_at(kind: type) -> Watcher:
+    """Return a view at which a person presses Ctrl-C as soon as something is shown."""
+    watcher = Watcher()
+
+    def press(event: AnyEvent) -> None:
+        if isinstance(event, kind):
+            raise KeyboardInterrupt
+
+    watcher.on_event = press
+    return watcher
+
+
+def detached(played: PlayedLab, project: Path) -> Campaign:
+    """Begin a campaign of two runs and leave it when the first is at home."""
+    played.played.script = one_of_two(played)
+    watcher = Watcher()
+
+    def press() -> None:
+        arrivals = played.notes.arrivals(only(played).id) if played.played.campaigns else []
+        if any(arrival.complete for arrival in arrivals):
+            raise KeyboardInterrupt
+
+    watcher.tick = press  # type: ignore[method-assign]
+    with pytest.raises(Detached):
+        run(project, watcher)
+    return only(played)
+
+
+def contents(project: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (project / "results").glob("*.sca")}
+
+
+BOTH = {"General-#0.sca": "of run 0", "General-#1.sca": "of run 1"}
+
+
+# ---- all is well -------------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_leaves_no_note_when_everything_is_at_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of two runs, when it is carried out
+    played.played.script = two_runs(played)
+    result = run(project)
+
+    # Then its results are at home, the lab knows that, and nothing of it is noted any more
+    assert contents(project) == BOTH
+    assert [outcome.kind for outcome in result.outcomes] == ["done", "done"]
+    assert Collected(result.campaign) in played.played.asked
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_it_is_noted_where_a_campaign_belongs_before_it_is_submitted(played: PlayedLab, project: Path) -> None:
+    # Given a lab that looks, when a campaign arrives, for what its client has noted
+    found: list[Note | None] = []
+
+    def script(what: Campaign) -> list[AnyEvent]:
+        found.append(played.notes.read(what.id))
+        return list(two_runs(played)(what))
+
+    played.played.script = script
+
+    # When one is submitted, then the note is there
+    run(project)
+    what = only(played)
+    assert found == [Note(what.id, "", str(project), ".", "model", "General", what.submitted)]
+
+
+def test_what_is_told_twice_counts_once(played: PlayedLab, project: Path) -> None:
+    # Given a lab that tells everything twice
+    def script(what: Campaign) -> list[AnyEvent]:
+        lost = AttemptFailed(what.id, Past(0, 7, "lost", "red", "slot1", 1.0, 9.0, "nothing heard for 8 s"))
+        events: list[AnyEvent] = [prepared(what, 2), lost, played.committed(what, 0), played.committed(what, 1)]
+        return [*events, *events, CampaignEnded(what.id, cancelled=False)]
+
+    played.played.script = script
+
+    # When a campaign is carried out
+    watcher = Watcher()
+    result = run(project, watcher)
+
+    # Then each run counts once, each attempt too, and each was fetched once
+    assert [outcome.run for outcome in result.outcomes] == [0, 1]
+    assert len(result.past) == 1
+    assert sorted(played.brought) == [0, 1]
+    assert sum(isinstance(event, RunCommitted) for event in watcher.events) == 2
+    assert [attempt["kind"] for attempt in manifest(project)["runs"][0]["attempts"]] == ["lost", "done"]
+
+
+def test_the_limits_of_the_project_travel_and_options_win(played: PlayedLab, project: Path) -> None:
+    # Given limits in labfleet.toml, and an option
+    with (project / "labfleet.toml").open("a") as file:
+        file.write('timeout = "2h"\nretries = 1\n')
+    played.played.script = two_runs(played)
+
+    # When a campaign is submitted, then it has both
+    run(project, limits={"timeout": None, "memory": 2 * 10**9})
+    assert only(played).limits == Limits(timeout=None, memory=2 * 10**9, retries=1)
+
+
+# ---- the client vanishes -----------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_leaves_the_campaign_which_goes_on(played: PlayedLab, project: Path) -> None:
+    # Given a campaign under way
+    played.played.script = one_of_two(played)
+
+    # When the person presses Ctrl-C
+    with pytest.raises(Detached) as left:
+        run(project, leaves_at(RunCommitted))
+
+    # Then nothing is cancelled, and the person is told how to come back
+    what = only(played)
+    assert not any(isinstance(request, Cancel | Collected) for request in played.played.asked)
+    assert left.value.status == 130
+    assert left.value.message == (
+        f"detached: campaign {what.id} goes on.  labfleet attach {what.id}  comes back; "
+        f"labfleet cancel {what.id}  ends it"
+    )
+    assert played.notes.read(what.id)
+
+
+def test_who_comes_back_sees_everything_and_gets_what_is_not_at_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that was left when one run was at home; that file is the person's now
+    what = detached(played, project)
+    (project / "results" / "General-#0.sca").write_text("edited")
+    played.brought.clear()
+
+    # When the other run is done, and the person comes back
+    played.played.happen(*the_rest(played, what))
+    watcher = Watcher()
+    result = attach("", watcher)
+
+    # Then all is told, the run that was at home stays as it is, the other one comes home, and the lab knows
+    assert [event.outcome.run for event in watcher.events if isinstance(event, RunCommitted)] == [0, 1]
+    assert contents(project) == {"General-#0.sca": "edited", "General-#1.sca": "of run 1"}
+    assert played.brought == [1]
+    assert [outcome.kind for outcome in result.outcomes] == ["done", "done"]
+    assert [file["path"] for run in manifest(project)["runs"] for file in run["files"]] == [
+        "results/General-#0.sca",
+        "results/General-#1.sca",
+    ]
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_what_a_killed_client_had_moved_is_found_at_its_place(played: PlayedLab, project: Path) -> None:
+    # Given a campaign whose client was killed after it had moved a file, and before it noted that
+    what = detached(played, project)
+    (committed,) = [event for event in played.played.history[what.id] if isinstance(event, RunCommitted)]
+    line = Arrival(0, 1, {"results/General-#0.sca": "results/General-#0.sca"}, complete=False)
+    played.paths.brought(what.id).write_bytes(msgspec.json.encode(line) + b"\n" + b'{"run": 0, "atte')
+    draft = project / "results" / f".labfleet-{what.id}.0.abcd.new"
+    draft.write_text("half")
+    assert committed.outcome.files[0].mtime_ns == (project / "results" / "General-#0.sca").stat().st_mtime_ns
+
+    # When the person comes back, then nothing is missing, and no half file is left
+    played.played.happen(*the_rest(played, what))
+    attach()
+    assert contents(project) == BOTH
+    assert [run["kind"] for run in manifest(project)["runs"]] == ["done", "done"]
+    assert not draft.exists()
+
+
+def test_a_submitted_campaign_need_not_be_followed(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that is submitted by a client which leaves at once
+    played.played.script = two_runs(played)
+    campaign_id = client.submit(Order("General", project))
+    assert contents_or_nothing(project) == {}
+
+    # When somebody comes back by the end of its id, then the results come home
+    assert attach(campaign_id[-4:]).campaign == campaign_id
+    assert contents(project) == BOTH
+
+
+def contents_or_nothing(project: Path) -> dict[str, str]:
+    return contents(project) if (project / "results").exists() else {}
+
+
+def test_trouble_at_the_client_cancels_nothing(played: PlayedLab, project: Path) -> None:
+    # Given a view whose reader has gone
+    watcher = Watcher()
+
+    def gone(_: AnyEvent) -> None:
+        raise BrokenPipeError
+
+    watcher.on_event = gone
+    played.played.script = one_of_two(played)
+
+    # When a campaign is followed, then it goes on without its client, who says so
+    with pytest.raises(BrokenPipeError):
+        run(project, watcher)
+    assert not any(isinstance(request, Cancel) for request in played.played.asked)
+    assert watcher.notes == [f"campaign {only(played).id} goes on: labfleet attach {only(played).id}"]
+
+
+def test_a_full_disk_is_told_and_what_is_home_stays(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk that has room for the first run alone
+    played.played.script = two_runs(played)
+    replace = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if "General-#1" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+
+        # When a campaign is carried out, then the client says that the disk is full, and what to do
+        with pytest.raises(LabFailed, match="the disk of this machine is full") as failed:
+            run(project)
+    assert f"labfleet attach {only(played).id}" in failed.value.hint
+    assert contents(project) == {"General-#0.sca": "of run 0"}
+    assert not any(isinstance(request, Cancel | Collected) for request in played.played.asked)
+
+    # And once there is room, coming back brings the rest
+    attach()
+    assert contents(project) == BOTH
+
+
+def test_the_note_stays_as_long_as_the_lab_does_not_know_that_all_is_home(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lab that cannot be told
+    monkeypatch.setattr(following, "FAREWELL", 0.1)
+    played.played.script = two_runs(played)
+    played.played.deaf_to = (Collected,)
+
+    # When a campaign is over, then its note stays, and the next client says it
+    result = run(project)
+    assert played.notes.read(result.campaign)
+    played.played.deaf_to = ()
+    attach()
+    assert played.notes.read(result.campaign) is None
+    assert contents(project) == BOTH
+
+
+# ---- the lab vanishes --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SILENCE", 0.2)
+    monkeypatch.setattr(following, "PAUSE", 0.1)
+    monkeypatch.setattr(lab, "PATIENCE", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("what_happens", ["another foreman", "a connection that was made anew"])
+def test_a_foreman_that_knows_no_follower_is_followed_again(
+    played: PlayedLab, project: Path, what_happens: str
+) -> None:
+    # Given a campaign under way
+    played.played.script = one_of_two(played)
+    watcher = Watcher()
+
+    def exchange(event: AnyEvent) -> None:
+        if isinstance(event, RunCommitted) and event.outcome.run == 0:
+            if what_happens == "another foreman":
+                played.played.be_exchanged(*the_rest(played, only(played)))
+            else:
+                played.played.forget_followers()
+                played.played.happen(played.committed(only(played), 1))
+        elif isinstance(event, RunCommitted) and what_happens != "another foreman":
+            played.played.happen(CampaignEnded(only(played).id, cancelled=False))
+
+    watcher.on_event = exchange
+
+    # When its foreman forgets who follows, then the client asks again, over the same connection, and misses nothing
+    result = run(project, watcher)
+    assert [outcome.kind for outcome in result.outcomes] == ["done", "done"]
+    assert Follow(result.campaign) in played.played.asked
+    assert contents(project) == BOTH
+    assert watcher.notes == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lab_that_does_not_answer_is_tried_until_it_is_back(played: PlayedLab, project: Path) -> None:
+    # Given a campaign under way, and a lab that goes away
+    played.played.script = one_of_two(played)
+    watcher = Watcher()
+
+    def leave(event: AnyEvent) -> None:
+        if isinstance(event, RunCommitted) and event.outcome.run == 0:
+            played.played.leave()
+
+    def come_back(text: str) -> None:
+        if "does not answer" in text:
+            played.played.come_back()
+            played.played.be_exchanged(*the_rest(played, only(played)))
+
+    watcher.on_event, watcher.on_note = leave, come_back
+
+    # When it is there again, then the campaign comes to its end as if nothing had been
+    result = run(project, watcher)
+    assert contents(project) == BOTH
+    assert watcher.notes == ["the lab does not answer; trying again …", "the lab is back"]
+    assert result.total == 2
+
+
+def test_a_lab_that_does_not_know_the_campaign_says_so(played: PlayedLab, project: Path) -> None:
+    # Given a note about a campaign that the lab has lost
+    played.notes.write(Note("20260101-120000-dead", "", str(project), ".", "model", "General", 1.0))
+
+    # When somebody comes back to it, then that is said
+    with pytest.raises(LabFailed, match="knows no such campaign"):
+        attach("dead")
+
+
+def test_a_campaign_that_cannot_be_run_ends_with_the_lab_s_words(played: PlayedLab, project: Path) -> None:
+    # Given a model that does not compile
+    played.played.script = lambda what: [CampaignRefused(what.id, 3, "the build failed", "see above")]
+
+    # When a campaign is run, then the client says why, and nothing of it is left to come back to
+    with pytest.raises(LabFailed, match="the build failed"):
+        run(project)
+    assert Collected(only(played).id) in played.played.asked
+    assert played.notes.all() == []
+
+
+# ---- coming back from elsewhere ----------------------------------------------------------------------------------
+
+
+def test_results_go_into_the_project_of_that_name_where_there_is_no_note(
+    played: PlayedLab, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a campaign that was submitted at another computer
+    played.played.script = two_runs(played)
+    campaign_id = client.submit(Order("General", project))
+    played.notes.forget(campaign_id)
+
+    # When somebody comes back to it in another project, then it is said where to go
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "labfleet.toml").touch()
+    monkeypatch.chdir(other)
+    with pytest.raises(WrongUse, match="of the project model"):
+        attach(campaign_id)
+    assert not any(isinstance(request, Follow) for request in played.played.asked)
+
+    # And in one of the same name the results come home
+    copy = tmp_path / "copy" / "model"
+    copy.mkdir(parents=True)
+    (copy / "labfleet.toml").touch()
+    monkeypatch.chdir(copy)
+    attach(campaign_id)
+    assert contents(copy) == BOTH
+
+
+def test_nobody_fetches_the_results_of_somebody_else(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of another person's
+    played.played.script = two_runs(played)
+    campaign_id = client.submit(Order("General", project))
+    played.notes.forget(campaign_id)
+    played.played.campaigns[campaign_id] = msgspec.structs.replace(only(played), user="bob")
+
+    # When somebody comes to it, then that is said
+    with pytest.raises(LabFailed, match="belongs to bob"):
+        attach(campaign_id)
+
+
+# ---- resuming ----------------------------------------------------------------------------------------------------
+
+
+def test_resuming_brings_home_only_what_is_new(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which everything came home, one run failed; the other's file is a later campaign's by now
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+    (project / "results" / "General-#0.sca").write_text("of a later campaign")
+    played.brought.clear()
+
+    # When it is resumed
+    played.played.script = lambda what: [
+        played.committed(what, 1, attempt=2),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    second = attach(first.campaign, resume=True)
+
+    # Then the failed run is done, its result at home, and the other one's place was not touched
+    assert Resume(first.campaign) in played.played.asked
+    assert [outcome.kind for outcome in second.outcomes] == ["done", "done"]
+    assert contents(project) == {"General-#0.sca": "of a later campaign", "General-#1.sca": "of run 1"}
+    assert played.brought[-1:] == [1]
+    assert 0 not in played.brought
+    assert played.notes.all() == []
+
+
+# ---- which campaign ----------------------------------------------------------------------------------------------
+
+IDS = ["20260101-120000-3f2a", "20260101-130000-99aa", "20260202-120000-3f2b"]
+
+
+@pytest.mark.parametrize("text", ["3f2a", "20260101-120000-3f2a", "20260101-12"])
+def test_a_part_of_an_id_is_enough(text: str) -> None:
+    # Given some campaigns, when one is named by its beginning or end, then it is that one
+    assert campaigns.resolve(text, IDS) == IDS[0]
+
+
+def test_an_ambiguous_part_names_the_candidates() -> None:
+    # Given a part that two campaigns have, when it is used, then both are named
+    with pytest.raises(WrongUse) as wrong:
+        campaigns.resolve("20260101", IDS)
+    assert IDS[0] in wrong.value.hint
+    assert IDS[1] in wrong.value.hint
+    assert IDS[2] not in wrong.value.hint
+
+
+def test_a_wrong_id_names_the_nearest() -> None:
+    # Given a slip of the pen, when it is used, then the campaign that was meant is named
+    with pytest.raises(WrongUse, match="no campaign 99ab") as wrong:
+        campaigns.resolve("99ab", IDS)
+    assert f"did you mean {IDS[1]}" in wrong.value.hint
+
+
+def test_the_newest_of_this_project_comes_first() -> None:
+    # Given notes of two projects
+    def note(root: str, submitted: float) -> Note:
+        return Note(f"c{submitted:.0f}", "", root, ".", "m", "General", submitted)
+
+    notes = [note("/a", 1), note("/a", 2), note("/b", 3)]
+    # When no campaign is named, then it is this project's newest, elsewhere the newest of all
+    assert campaigns.newest(notes, Path("/a")) == notes[1]
+    assert campaigns.newest(notes, Path("/c")) == notes[2]
+    assert campaigns.newest([], Path("/a")) is None
+
+
+# ---- what else can be asked --------------------------------------------------------------------------------------
+
+
+def test_cancelling_says_what_is_kept_and_how_to_go_on(played: PlayedLab, project: Path) -> None:
+    # Given a campaign under way, one run of it done
+    what = detached(played, project)
+
+    # When the only one that is under way is cancelled
+    told = campaigns.cancel("")
+
+    # Then the person is told
+    assert Cancel(what.id) in played.played.asked
+    assert told == (
+        f"campaign {what.id} is cancelled: 1 of 2 runs are done, and kept\n"
+        f"labfleet attach {what.id}  brings home what is not; labfleet resume {what.id}  goes on with it"
+    )
+    # and nothing more can be cancelled without a name
+    with pytest.raises(WrongUse, match="no campaign of yours is under way"):
+        campaigns.cancel("")
+
+
+def test_a_campaign_that_does_not_end_is_not_waited_for_for_ever(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lab in which something does not end
+    what = detached(played, project)
+    played.played.on_cancel = lambda _: []
+    monkeypatch.setattr(campaigns, "LAST_SECONDS", 0.2)
+
+    # When the campaign is cancelled, then the person is told that it has not ended
+    assert f"campaign {what.id} is being cancelled, but has not ended" in campaigns.cancel(what.id)
+
+
+def test_a_lab_explains_and_drains(played: PlayedLab, project: Path) -> None:
+    # Given a campaign under way
+    what = detached(played, project)
+
+    # When somebody asks why a run waits, then the lab's words are passed on; and machines are drained by name
+    assert campaigns.explain(what.id[-4:], 1) == f"{what.id} 1: all slots are busy"
+    campaigns.drain("w2", drained=True)
+    assert Drain("w2", True) in played.played.asked
+
+
+def test_the_lab_s_campaigns_are_listed_with_those_that_are_elsewhere(played: PlayedLab, project: Path) -> None:
+    # Given a campaign in this lab, and a note about one in another
+    what = detached(played, project)
+    elsewhere = Note("20260101-120000-dead", "ada@head", str(project), ".", "model", "General", 1.0)
+    played.notes.write(elsewhere)
+
+    # When campaigns are listed, then both are there
+    (status,) = campaigns.listed()
+    assert isinstance(status, CampaignStatus)
+    assert (status.id, status.total, status.done) == (what.id, 2, 1)
+    assert campaigns.elsewhere([status]) == [elsewhere]
