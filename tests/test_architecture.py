@@ -26,7 +26,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {"foreman", "build", "simulate", "self_check"},
     ),
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake"}),
-    ("what these are made of", {"uploader", "checkouts", "scheduling", "program", "toolchain", "console", "sharing"}),
+    (
+        "what these are made of",
+        {"uploader", "checkouts", "housekeeping", "scheduling", "program", "toolchain", "console", "sharing"},
+    ),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
         {"config", "head", "inventory", "playbook", "code_bundle"},
@@ -49,7 +52,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
-    ("values, names, errors, processes", {"model", "paths", "errors", "shell"}),
+    ("values, names, errors, processes, locks", {"model", "paths", "errors", "shell", "usage"}),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.
@@ -223,7 +226,10 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-@pytest.mark.parametrize("module", ["omnetpp", "scheduling", "model", "errors", "hosts", "playbook", "inventory_rules"])
+@pytest.mark.parametrize(
+    "module",
+    ["omnetpp", "scheduling", "model", "errors", "hosts", "playbook", "inventory_rules", "housekeeping.decisions"],
+)
 def test_a_pure_module_stays_pure(module: str) -> None:
     # Given a module that decides or parses, when it is looked at
     source = tree(MODULES[module])
