@@ -28,7 +28,7 @@ def provide_commit(paths: LabPaths, head: Head, campaign: Campaign) -> Path:
 
 
 def provide_product(paths: LabPaths, head: Head, key: str) -> Path | None:
-    """Return this host's folder of a product; it stays for an hour at least.  None if the store has none of that key."""
+    """Return this host's folder of a product; it stays for an hour at least.  None if the store has no such."""
     product = paths.product(key)
     with usage.held(lock_of(product)):
         described = product / "product.json"

@@ -84,7 +84,8 @@ def collect_garbage(repository: Path) -> None:
 
     Refs stay files of their own: that is how :func:`has_commit` finds them.
     """
-    settings = ("gc.packRefs=false", "pack.threads=1", "pack.windowMemory=64m")
+    history = ("gc.reflogExpire=now", "gc.reflogExpireUnreachable=now")  # nobody goes back by it
+    settings = (*history, "gc.packRefs=false", "pack.threads=1", "pack.windowMemory=64m")
     git(repository, *(word for setting in settings for word in ("-c", setting)), "gc", "--quiet", "--prune=1.day.ago")
 
 
