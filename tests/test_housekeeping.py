@@ -1,5 +1,6 @@
 """What the head and clients remove, and what they never do: real folders, times set by hand."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from runner import usage
 from runner.errors import WrongUse
-from runner.housekeeping import client, decisions, head
+from runner.housekeeping import client, decisions, head, regularly
 from runner.housekeeping.decisions import Stored, Thing
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import GIGABYTE, Limits, within
@@ -17,6 +18,7 @@ from runner.housekeeping.regularly import limits_of
 from runner.machine import here
 from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
 from tests.campaigns import COMMIT, DAY, product, stored
+from tests.conftest import eventually
 
 NOW = time()
 
@@ -133,19 +135,20 @@ def test_a_campaign_that_is_resumed_at_that_very_moment_stays(lab: LabPaths, mon
 
 
 def test_live_logs_go_with_their_campaign_or_a_day_after_it_came_home(lab: LabPaths) -> None:
-    # Given logs of campaigns that run, were just fetched, were fetched, were not, and are gone
+    # Given logs of campaigns that run, were just fetched, were fetched, were not, were resumed since, and are gone
     stored(lab, "runs")
     stored(lab, "just", ended=ago(3), collected=ago(0.9))
     stored(lab, "home", ended=ago(3), collected=ago(1.1))
     stored(lab, "waits", ended=ago(80))
-    for name in ("runs", "just", "home", "waits", "gone", "begins"):
+    stored(lab, "resumed", ended=ago(3), collected=ago(5))
+    for name in ("runs", "just", "home", "waits", "resumed", "gone", "begins"):
         folder = lab.log(name, "run-0.1").parent
         folder.mkdir(parents=True)
         os.utime(folder, (ago(80), ago(80)))
     os.utime(lab.home / "logs" / "begins")
     # When the head is tidied, then logs that somebody may look at are there
     head.tidy(lab, ROOMY, NOW)
-    assert names(lab.home / "logs") == ["begins", "just", "runs", "waits"]
+    assert names(lab.home / "logs") == ["begins", "just", "resumed", "runs", "waits"]
 
 
 # ---- products ----------------------------------------------------------------------------------------------------
@@ -291,6 +294,42 @@ def test_a_person_says_how_much_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LABFLEET_KEEP_DAYS", "soon")
     with pytest.raises(WrongUse):
         here()
+
+
+# ---- regularly -----------------------------------------------------------------------------------------------------
+
+
+def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given housekeeping that fails
+    monkeypatch.setattr(regularly, "FIRST", 0.0)
+    monkeypatch.setattr(regularly, "PAUSE", 0.01)
+    times: list[float] = []
+
+    def fail(now: float) -> list[str]:
+        times.append(now)
+        raise RuntimeError("a bug")
+
+    # When it is begun, then it is done again and again, beside the service
+    regularly.begin(fail)
+    eventually(lambda: len(times) >= 3, "three times")
+
+
+def test_machines_are_tidied_by_their_own_limits(
+    lab: LabPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a machine of a remote lab for which the inventory says how long things are kept
+    settings = {"role": "head", "name": "h", "home": str(lab.home), "redis": "x", "image": "x", "keep_days": 5}
+    described = {**settings, "ports": {"foreman": 1, "hub": 2, "logs": 3}, "code": "git", "keep_gb": 30}
+    (tmp_path / "settings.json").write_text(json.dumps(described))
+    (tmp_path / "redis-password").write_text("x")
+    monkeypatch.setenv("LABFLEET_SETTINGS", str(tmp_path))
+    assert limits_of(here()) == within(30 * GIGABYTE, 5)
+    # When its housekeeping is begun, then campaigns go that are older
+    monkeypatch.setattr(regularly, "FIRST", 0.0)
+    for days in (4, 6):
+        stored(lab, f"day{days}", ended=ago(days), collected=ago(days))
+    regularly.tidy_head(here())
+    eventually(lambda: names(lab.campaigns) == ["day4"], "the older one is gone")
 
 
 # ---- clients -----------------------------------------------------------------------------------------------------

@@ -5,18 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from time import time
 
+import msgspec
 import pytest
+import zmq
 
-from runner import checkouts, repository, shell, snapshot, usage
+from runner import checkouts, repository, results, shell, snapshot, usage
+from runner.build import Builder
 from runner.head import SameMachine
 from runner.housekeeping import client, head, repositories, worker
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import Limits
-from runner.model import Campaign
+from runner.job_queue import WorkerEnd
+from runner.log_stream import Sender
+from runner.machine import Machine
+from runner.messages import CampaignPrepared, Event
+from runner.model import Campaign, Launch
 from runner.paths import LabPaths, half_of, lock_of, use_of
 from tests.campaigns import DAY, campaign, product, stored
 from tests.conftest import eventually
@@ -60,9 +66,21 @@ class OtherMachine(SameMachine):
         shutil.copytree(self._store.product(key), folder, symlinks=True)
         return True
 
-    def deliver(self, parcels: Iterable[Path]) -> None:
-        """Not here."""
-        raise NotImplementedError
+
+class Foreman(WorkerEnd):
+    """What a builder needs of the lab."""
+
+    def __init__(self, wanted: Campaign) -> None:
+        self._wanted = wanted
+        self.told: list[Event] = []
+
+    def campaign(self, campaign: str) -> Campaign:  # noqa: ARG002
+        """Return the only one."""
+        return self._wanted
+
+    def post(self, event: Event) -> None:
+        """Take note."""
+        self.told.append(event)
 
 
 class Lab:
@@ -233,6 +251,33 @@ def test_a_working_tree_goes_unless_somebody_builds_in_it(lab: Lab) -> None:
     assert lab.paths.builder("aloha", "busy").exists()
     assert not lab.paths.builder("aloha", "idle").exists()
     assert not lab.paths.build_log("x").exists()
+
+
+def test_a_product_that_only_its_builder_has_left_comes_to_the_head_again(lab: Lab) -> None:
+    # Given a builder, and a project that needs no compiler
+    (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")
+    (lab.root / "simulate").chmod(0o755)
+    foreman = Foreman(msgspec.structs.replace(lab.submit(), launch=Launch("./simulate")))
+    sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
+    builder = Builder(Machine("w1", lab.paths, 1, "", "", "", "", "", ""), foreman, lab.head, sender)
+
+    def prepared() -> CampaignPrepared:
+        builder.prepare("one")
+        event = foreman.told.pop()
+        assert isinstance(event, CampaignPrepared), event
+        return event
+
+    # When a campaign is prepared for the first time, again, and after the head has removed the product
+    first = prepared()
+    results.take_product(lab.store, first.prepared.key, first.parcel)
+    again = prepared()
+    shutil.rmtree(lab.store.product(first.prepared.key))
+    later = prepared()
+    # Then the product travels when the head has none
+    assert [bool(event.parcel) for event in (first, again, later)] == [True, False, True]
+    results.take_product(lab.store, later.prepared.key, later.parcel)
+    assert lab.head.has_product(first.prepared.key)
+    sender.close()
 
 
 def test_on_a_local_lab_a_worker_leaves_products_to_the_head(lab: Lab) -> None:
