@@ -73,6 +73,16 @@ def test_a_campaign_that_runs_never_goes(lab: LabPaths, limits: Limits) -> None:
     assert said == []
 
 
+def test_a_campaign_of_another_version_goes_like_others(lab: LabPaths) -> None:
+    # Given campaigns that ended, of versions of labfleet that this one does not understand
+    for name, text in (("one", '{"user": "ben", "protocol": 99}'), ("two", "nonsense")):
+        stored(lab, name, ended=ago(20), collected=ago(20)).campaign.write_text(text)
+    # When the head is tidied, then they go
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.campaigns) == []
+    assert " one ben " in lab.removed.read_text()
+
+
 def test_a_campaign_that_nobody_has_fetched_goes_late_and_not_without_a_word(lab: LabPaths) -> None:
     # Given campaigns that ended and were not fetched, and far too little room
     stored(lab, "one", ended=ago(89.9), size=100_000)

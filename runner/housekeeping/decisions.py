@@ -32,6 +32,8 @@ class Stored:
 
     id: str
     user: str
+    #: The snapshot; empty if nobody can tell.
+    commit: str = ""
     size: int = 0
     #: None while it is under way.
     ended: float | None = None

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +13,23 @@ from runner.housekeeping import decisions, repositories
 from runner.housekeeping.decisions import Removal, Stored
 from runner.housekeeping.disk import Shared, all_of, folders, leftovers, measure, remove_old, tidy_shared
 from runner.housekeeping.limits import Limits
-from runner.model import Campaign, Prepared, decode
+from runner.model import Value, decode
 from runner.paths import CODE, LabPaths, lock_of
 
 log = logging.getLogger(__name__)
+
+
+class _Known(Value, frozen=True):
+    """What has to be known of a campaign, of whatever version of labfleet it is."""
+
+    user: str = "?"
+    commit: str = ""
+
+
+class _Built(Value, frozen=True):
+    """What has to be known of a campaign that is prepared."""
+
+    key: str
 
 
 def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
@@ -45,7 +59,7 @@ def _tidy_campaigns(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     store = paths.campaigns
     size = measure(store, limits.campaign_bytes)
     found = {campaign.id: campaign for campaign in _stored(paths)}
-    sized = [_sized(campaign, size(store / name)) for name, campaign in found.items()]
+    sized = [replace(campaign, size=size(store / name)) for name, campaign in found.items()]
     said = []
     for removal in decisions.campaigns(sized, limits, now):
         folder = store / removal.name
@@ -68,16 +82,16 @@ def _stored(paths: LabPaths) -> list[Stored]:
 
 
 def _read(folder: Path) -> Stored | None:
-    """Return a campaign; None if there is none.  One that cannot be read counts as under way: it is not removed."""
+    """Return a campaign; None if there is none.  Whether one has ended, its marks tell, and nothing that it says."""
     store = LabPaths(folder.parent.parent).campaign(folder.name)
     if not store.campaign.exists():
         return None
     try:
-        user = decode(store.campaign.read_bytes(), Campaign).user
+        known = decode(store.campaign.read_bytes(), _Known)
     except ValueError as error:
-        log.warning("campaign %s cannot be read, and stays: %s", folder.name, error)
-        return Stored(folder.name, "?")
-    return Stored(folder.name, user, ended=_time_of(store.end), collected=_time_of(store.collected))
+        log.warning("campaign %s cannot be read: %s", folder.name, error)
+        known = _Known()
+    return Stored(folder.name, known.user, known.commit, ended=_time_of(store.end), collected=_time_of(store.collected))
 
 
 def _time_of(path: Path) -> float | None:
@@ -85,10 +99,6 @@ def _time_of(path: Path) -> float | None:
         return path.stat().st_mtime
     except FileNotFoundError:
         return None
-
-
-def _sized(campaign: Stored, size: int) -> Stored:
-    return Stored(campaign.id, campaign.user, size, campaign.ended, campaign.collected)
 
 
 def _write_down(paths: LabPaths, campaign: Stored, removal: Removal, now: float) -> None:
@@ -120,13 +130,13 @@ def _tidy_logs(paths: LabPaths, _: Limits, now: float) -> list[str]:
     return said
 
 
-def _under_way(paths: LabPaths) -> dict[str, Prepared | None]:
-    """Return the campaigns that are under way; what they need is None while they are built."""
-    found: dict[str, Prepared | None] = {}
+def _under_way(paths: LabPaths) -> dict[str, str]:
+    """Return the campaigns that are under way, and the key of each one's product; empty while it is built."""
+    found: dict[str, str] = {}
     for campaign in _stored(paths):
         if campaign.ended is None:
             prepared = paths.campaign(campaign.id).prepared
-            found[campaign.id] = decode(prepared.read_bytes(), Prepared) if prepared.exists() else None
+            found[campaign.id] = decode(prepared.read_bytes(), _Built).key if prepared.exists() else ""
     return found
 
 
@@ -138,17 +148,15 @@ def products(paths: LabPaths) -> list[Shared]:
 
 def _tidy_products(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     def needed(keys: Collection[str]) -> Collection[str]:
-        under_way = _under_way(paths).values()
-        if None in under_way:  # nobody knows yet which one that campaign will need
-            return keys
-        return {prepared.key for prepared in under_way if prepared} & set(keys)
+        under_way = set(_under_way(paths).values())
+        # Nobody knows yet which one a campaign will need that is being built.
+        return keys if "" in under_way else under_way & set(keys)
 
     return tidy_shared(products(paths), limits.product_bytes, now, needed=needed)
 
 
 def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    names = (campaign.id for campaign in _stored(paths))
-    named = {decode(paths.campaign(name).campaign.read_bytes(), Campaign).commit for name in names}
+    named = {campaign.commit for campaign in _stored(paths)}
     found = [folder for folder in folders(paths.repository("x").parent) if folder != paths.repository(CODE)]
     return all_of(partial(repositories.tidy, folder, named, limits.keep_days, now) for folder in found)
 
@@ -156,7 +164,7 @@ def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]
 def _tidy_incoming(paths: LabPaths, _: Limits, now: float) -> list[str]:
     there = {folder.name: folder.stat().st_ctime for folder in folders(paths.incoming)}
     under_way = _under_way(paths)
-    going = decisions.parcels(there, under_way, now, some_build=None in under_way.values())
+    going = decisions.parcels(there, under_way, now, some_build="" in under_way.values())
     for removal in going:
         usage.remove(usage.set_aside(paths.incoming / removal.name))
     return [f"delivery {removal.name} is removed: {removal.why}" for removal in going]
