@@ -361,12 +361,15 @@ def test_a_client_forgets_projects_that_are_gone_or_not_used(lab: LabPaths, tmp_
     private(lab, "gone", tmp_path / "gone", ago(1.1))
     private(lab, "just-moved", tmp_path / "moved", ago(0.9))
     used = private(lab, "at-work", tmp_path, ago(200))
+    for name, days in (("of-old", 170), ("of-long-ago", 181)):  # of versions that wrote no root down
+        lab.snapshots(name).mkdir()
+        os.utime(lab.snapshots(name), (ago(days), ago(days)))
     # When the client is tidied while one of them is worked on
     with usage.held(lock_of(used)):
         client.tidy(lab, NOW)
     # Then those are there that may be needed
     there = {path.name for path in used.parent.iterdir() if path.suffix == ".git"}
-    assert there == {"used.git", "just-moved.git", "at-work.git"}
+    assert there == {"used.git", "just-moved.git", "at-work.git", "of-old.git"}
 
 
 def test_what_came_from_a_remote_lab_goes_when_it_is_at_home(lab: LabPaths) -> None:

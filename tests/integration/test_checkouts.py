@@ -165,8 +165,13 @@ def test_a_checkout_that_a_slot_uses_never_goes(lab: Lab) -> None:
 
 
 def test_a_checkout_is_in_use_from_the_moment_it_is_given_out(lab: Lab) -> None:
-    # Given a slot that was given a checkout
-    with checkouts.in_use(lab.paths, lab.head, lab.submit(), KEY) as checkout:
+    # Given two slots that were given the same checkout
+    wanted = lab.submit()
+    with (
+        checkouts.in_use(lab.paths, lab.head, wanted, KEY) as checkout,
+        checkouts.in_use(lab.paths, lab.head, wanted, KEY) as the_other,
+    ):
+        assert checkout == the_other
         # When the worker is tidied, however late, then the slot finds it complete
         lab.tidy(NARROW, days=1000)
         assert content(checkout) == ("[General]\n", 300_000)
@@ -177,6 +182,16 @@ def test_what_was_used_just_now_stays(lab: Lab) -> None:
     checkout = lab.checkout(lab.submit())
     assert lab.tidy(NARROW, days=0.5 / 24) == []
     assert content(checkout)
+
+
+def test_a_product_that_was_used_again_stays(lab: Lab) -> None:
+    # Given a product that came long ago, and a checkout that was made of it today
+    checkouts.provide_product(lab.paths, lab.head, KEY)
+    os.utime(lab.paths.product(KEY) / "product.json", (NOW - 20 * DAY, NOW - 20 * DAY))
+    lab.checkout(lab.submit())
+    # When the worker is tidied, then it is there
+    lab.tidy(ROOMY, days=1)
+    assert lab.paths.product(KEY).exists()
 
 
 def test_checkouts_go_that_were_used_longest_ago(lab: Lab) -> None:
@@ -402,14 +417,16 @@ def test_labfleet_s_own_code_stays(lab: Lab) -> None:
 
 
 def test_a_mirror_forgets_what_it_does_not_need(lab: Lab) -> None:
-    # Given a mirror that is used, with a snapshot that is not
-    old, new = unrelated(lab, "# old"), unrelated(lab, "# new")
+    # Given a mirror with a snapshot that is new, one that was used again, and one that was not
+    old, used, new = unrelated(lab, "# old"), unrelated(lab, "# used"), unrelated(lab, "# new")
     mirror = checkouts.provide_commit(lab.paths, lab.head, old)
+    checkouts.provide_commit(lab.paths, lab.head, used)
     age(mirror, 20)
-    checkouts.provide_commit(lab.paths, lab.head, new)
+    for one in (used, new):
+        checkouts.provide_commit(lab.paths, lab.head, one)
     # When the worker is tidied, then that one goes, and comes again when it is needed
     lab.tidy(ROOMY, days=0)
-    assert refs(mirror) == {new.commit}
+    assert refs(mirror) == {used.commit, new.commit}
     lab.tidy(ROOMY, days=1.1)
     assert not has(mirror, old.commit)
     assert content(lab.checkout(old))[0] == "# old"
