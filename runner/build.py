@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from runner import checkouts, omnetpp, program, repository, shell
+from runner import checkouts, omnetpp, program, repository, shell, usage
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.job_queue import WorkerEnd
@@ -25,7 +25,7 @@ from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.machine import Machine
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Campaign, Prepared, Run, Value, decode, encode
-from runner.paths import build_log_parcel
+from runner.paths import build_log_parcel, lock_of
 from runner.private_directory import PrivateDirectory
 from runner.toolchain import Toolchains
 
@@ -100,9 +100,9 @@ class Builder:
         identity = self._toolchains.identify(campaign.environment)
         key = build_key(campaign, identity)
         product, built, parcel = self._product(campaign, key, identity)
-        checkout = checkouts.provide_checkout(self._paths, self._head, campaign, key)
-        argv = program.find(campaign, product.target, checkout)
-        prepared = Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
+        with checkouts.in_use(self._paths, self._head, campaign, key) as checkout:
+            argv = program.find(campaign, product.target, checkout)
+            prepared = Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
         return CampaignPrepared(campaign.id, prepared, parcel)
 
     def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool, str]:
@@ -110,12 +110,13 @@ class Builder:
         there = checkouts.provide_product(self._paths, self._head, key)
         if there:
             found: Product = decode((there / "product.json").read_bytes(), Product)
-            return found, False, ""
+            # The head may have removed it since it came from here.
+            return found, False, "" if self._head.has_product(key) else self._deliver_product(key)
         mirror = checkouts.provide_commit(self._paths, self._head, campaign)
         rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
         variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
         place = self._paths.builder(campaign.project, variant[:12])
-        with checkouts.locked(place.with_suffix(".lock")):
+        with usage.held(lock_of(place)):
             if (place / "busy").exists():  # a build was cut short: nobody knows which of its files are whole
                 shutil.rmtree(place)
             if campaign.build.commands:

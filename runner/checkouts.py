@@ -1,73 +1,72 @@
 """What the slots of a host share: mirrors of the projects, products, and checkouts with the products laid beside them.
 
 Whoever needs a revision first fetches it and lays it out, the others wait for it at a lock: whatever the number of
-slots, commit and products come to the host once.
+slots, commit and products come to the host once.  Housekeeping takes what is not used; it is fetched again when needed.
 """
 
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runner import repository, shell
+from runner import repository, shell, usage
 from runner.head import Head
 from runner.model import Campaign
-from runner.paths import LabPaths
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it goes with the process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+from runner.paths import LabPaths, half_of, lock_of, use_of
 
 
 def provide_commit(paths: LabPaths, head: Head, campaign: Campaign) -> Path:
     """Return this host's mirror of a campaign's project, with the campaign's commit in it."""
     mirror = paths.mirror(campaign.project)
-    with locked(mirror.with_suffix(".lock")):
+    with usage.held(lock_of(mirror)):
         repository.create(mirror)
         if not repository.has_commit(mirror, campaign.commit):
             server = head.git_server(campaign.project)
             repository.fetch(mirror, server, f"refs/snapshots/{campaign.commit}", ssh=head.git_ssh)
+        repository.note_use(mirror, campaign.commit)
     return mirror
 
 
 def provide_product(paths: LabPaths, head: Head, key: str) -> Path | None:
-    """Return this host's folder of a product; None if the product store has none of that key."""
+    """Return this host's folder of a product; it stays for an hour at least.  None if the store has no such."""
     product = paths.product(key)
-    if (product / "product.json").exists():
-        return product
-    with locked(product.with_name(f"{product.name}.lock")):
-        if not (product / "product.json").exists() and not head.fetch_product(key, product):
+    with usage.held(lock_of(product)):
+        described = product / "product.json"
+        if not described.exists() and not head.fetch_product(key, product):
             return None
+        usage.note_use(described)
     return product
 
 
-def provide_checkout(paths: LabPaths, head: Head, campaign: Campaign, key: str) -> Path:
-    """Return a directory with a campaign's files and, laid beside them, the products of its build; read-only.
+@contextmanager
+def in_use(paths: LabPaths, head: Head, campaign: Campaign, key: str) -> Iterator[Path]:
+    """Yield a directory with a campaign's files and, laid beside them, the products of its build; read-only.
 
-    Raises LookupError if the product is nowhere.
+    It stays for as long as the block lasts, or the process.  Raises LookupError if the product is nowhere.
     """
+    with usage.held(use_of(paths.checkout(campaign.tree, key)), shared=True):
+        yield provide_checkout(paths, head, campaign, key)
+
+
+def provide_checkout(paths: LabPaths, head: Head, campaign: Campaign, key: str) -> Path:
+    """Return that directory; only a user of it can rely on finding it there, see :func:`in_use`."""
     checkout = paths.checkout(campaign.tree, key)
     if checkout.exists():
         return checkout
-    with locked(checkout.with_suffix(".lock")):
+    with usage.held(lock_of(checkout)):
         if not checkout.exists():
             product = provide_product(paths, head, key)
             if product is None:
                 raise LookupError(f"the product store has no product {key}")
             mirror = provide_commit(paths, head, campaign)
-            half = checkout.with_suffix(".new")
+            half = half_of(checkout)
             if half.exists():  # of a slot that died; it may be read-only already
-                shell.run(["chmod", "-R", "u+w", str(half)])
-                shutil.rmtree(half)
+                usage.remove(half)
             half.mkdir(parents=True)
-            repository.lay_out(mirror, campaign.tree, half, half.with_suffix(".index"))
+            index = half.with_suffix(".index")
+            index.unlink(missing_ok=True)
+            repository.lay_out(mirror, campaign.tree, half, index)
+            index.unlink(missing_ok=True)
             _lay_beside(product / "tree", half)
             shell.run(["chmod", "-R", "a-w", str(half)])
             os.rename(half, checkout)

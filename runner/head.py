@@ -34,6 +34,10 @@ class Head(Protocol):
         """The SSH command that git has to use; empty for its own."""
         ...
 
+    def has_product(self, key: str) -> bool:
+        """Say whether the product store has a product."""
+        ...
+
     def fetch_product(self, key: str, folder: Path) -> bool:
         """Make a folder hold a product, complete or not at all; False if the store has none of that key."""
         ...
@@ -60,6 +64,10 @@ class SameMachine:
     def git_server(self, project: str) -> str:
         """Return the path of the repository."""
         return str(self._paths.repository(project))
+
+    def has_product(self, key: str) -> bool:
+        """Look."""
+        return (self._paths.product(key) / "product.json").exists()
 
     def fetch_product(self, key: str, folder: Path) -> bool:
         """Say whether it is there; it is the same folder."""
@@ -123,6 +131,13 @@ class OverSsh:
     def git_ssh(self) -> str:
         """The SSH command with the key for git."""
         return self._ssh("git")
+
+    def has_product(self, key: str) -> bool:
+        """Ask for it without having it sent."""
+        answer = self._rsync("products", "-nrlpt", self._address(f"{key}/product.json"), f"{self._paths.home}/")
+        if answer.status != RSYNC_MISSING:
+            _check(answer)
+        return answer.status == 0
 
     def fetch_product(self, key: str, folder: Path) -> bool:
         """Copy a product from the store."""

@@ -139,6 +139,8 @@ OF_A_MACHINE: Mapping[str, Rule] = {
     "labfleet_memory": _matches(_SIZE, 'a size: "8g", "512m"'),
     "labfleet_docker_package": _TEXT_OR_EMPTY,
     "labfleet_disk_gigabytes": _number(0, 1_000_000),
+    "labfleet_keep_days": _number(1, 36500),
+    "labfleet_keep_gb": _number(0, 1_000_000),
 }
 
 #: What holds for the lab as a whole: the same for every machine.

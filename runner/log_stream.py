@@ -227,6 +227,9 @@ class Hub:
     def _file(self, key: tuple[str, str], create: bool) -> int:
         """Return the handle of a stream's file; -1 if there is none."""
         handle = self._files.pop(key, -1)
+        if handle >= 0 and os.fstat(handle).st_nlink == 0:  # housekeeping has removed it
+            os.close(handle)
+            handle = -1
         if handle < 0:
             path = self._paths.log(*key)
             if create:

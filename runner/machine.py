@@ -19,6 +19,10 @@ from runner.paths import LabPaths, home
 START = "/opt/labfleet/start"
 
 
+#: How long a machine keeps what is not needed any more, unless it was told otherwise.
+KEEP_DAYS = 14
+
+
 class Ports(Value, frozen=True):
     """TCP ports of the head's services."""
 
@@ -37,6 +41,9 @@ class HeadSettings(Value, frozen=True, tag="head", tag_field="role"):
     redis: str
     ports: Ports
     image: str
+    #: How long things are kept, and of how many gigabytes they may take their shares; 0: of the whole file system.
+    keep_days: int = KEEP_DAYS
+    keep_gb: int = 0
 
 
 class WorkerSettings(Value, frozen=True, tag="worker", tag_field="role"):
@@ -55,6 +62,9 @@ class WorkerSettings(Value, frozen=True, tag="worker", tag_field="role"):
     tags: tuple[str, ...]
     desktop: bool
     image: str
+    #: As for the head.
+    keep_days: int = KEEP_DAYS
+    keep_gb: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,9 @@ class Machine:
     #: What ``provision`` wrote down for a machine of a remote lab, and where.
     settings: HeadSettings | WorkerSettings | None = None
     folder: Path = Path()
+    #: For housekeeping; no gigabytes: as much as the file system has.
+    keep_days: int = KEEP_DAYS
+    keep_gigabytes: int = 0
 
     @property
     def revision(self) -> str:
@@ -103,6 +116,8 @@ def _local() -> Machine:
         foreman=paths.endpoint("foreman"),
         hub=paths.endpoint("hub"),
         logs=paths.endpoint("hub-in"),
+        keep_days=_whole_number("LABFLEET_KEEP_DAYS", KEEP_DAYS),
+        keep_gigabytes=_whole_number("LABFLEET_KEEP_GB", 0),
     )
 
 
@@ -125,6 +140,8 @@ def _provisioned(folder: Path) -> Machine:
         logs=f"tcp://*:{settings.ports.logs}" if is_head else settings.logs,
         settings=settings,
         folder=folder,
+        keep_days=settings.keep_days,
+        keep_gigabytes=settings.keep_gb,
     )
 
 
@@ -144,7 +161,9 @@ def slots() -> int:
 
 
 def _whole_number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
+    text = os.environ.get(variable)
+    if not text:
+        return default
     if not text.isdecimal() or int(text) < 1:
         raise WrongUse(f"the variable {variable} has to be a whole number from 1, not {text!r}")
     return int(text)

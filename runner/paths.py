@@ -10,6 +10,7 @@ the first half and every worker the second::
     incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
     campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
                                   lost.jsonl, end.json, and the marks cancelled, resumed, collected
+    removed.log store.lock        which campaigns were removed, and why; held while one is removed or resumed
     drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files
     keys/                         CURVE keys: the lab's own, and the public ones of people and workers
@@ -17,7 +18,7 @@ the first half and every worker the second::
     mirror/PROJECT.git            this host's copy of the repositories
     products/KEY/                 this host's copy of the products
     builds/…/                     the builder's working trees
-    checkouts/TREE-KEY/           commit and products, shared by all slots, read-only
+    checkouts/TREE-KEY/           commit and products, shared by all slots, read-only; TREE-KEY.use is locked by users
     private/…/                    private directories of running processes
     spool/PARCEL/                 finished attempts that wait for the uploader
     outgoing/PARCEL/              what the builder is about to deliver
@@ -43,6 +44,12 @@ EXAMPLE = SOURCE / "examples" / "aloha"
 #: Folders that a simulation fills; they never travel with a snapshot.
 GENERATED = ("results", "frames", "out")
 
+#: The project at the git server that is labfleet's own code.
+CODE = "labfleet"
+
+#: In a project's private git directory: its root.  Written for each snapshot, so its time is that of the last one.
+SNAPSHOT_ROOT = "labfleet-root"
+
 #: The folder of a campaign's own files, inside the results folder.
 CAMPAIGNS = "labfleet"
 
@@ -64,6 +71,21 @@ def home() -> Path:
 def stored_name(path: str) -> str:
     """Return where a run's file lies inside its attempt's folder; the parent folder has a name of its own there."""
     return "/".join("_parent" if part == ".." else part for part in path.lstrip("/").split("/"))
+
+
+def lock_of(folder: Path) -> Path:
+    """Return the lock that is held while a shared folder is made, changed or removed."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def use_of(folder: Path) -> Path:
+    """Return the lock that is held, together with others, by whoever uses a shared folder."""
+    return folder.with_name(f"{folder.name}.use")
+
+
+def half_of(folder: Path) -> Path:
+    """Return where a shared folder is made, until it is complete."""
+    return folder.with_name(f".{folder.name}.new")
 
 
 def attempt_parcel(campaign: str, run: int, attempt: int, token: str) -> str:
@@ -135,9 +157,14 @@ class LabPaths:
         """Return the folder of a product."""
         return self.home / "products" / key
 
+    @property
+    def campaigns(self) -> Path:
+        """Parent of the result store's campaigns."""
+        return self.home / "campaigns"
+
     def campaign(self, campaign: str) -> "CampaignPaths":
         """Return the result store's file names of a campaign."""
-        return CampaignPaths(self.home / "campaigns" / campaign)
+        return CampaignPaths(self.campaigns / campaign)
 
     @property
     def incoming(self) -> Path:
@@ -158,6 +185,16 @@ class LabPaths:
     def drained(self) -> Path:
         """The machines that get no runs because somebody said so."""
         return self.home / "drained.json"
+
+    @property
+    def removed(self) -> Path:
+        """Which campaigns were removed when and why, a line for each, for people."""
+        return self.home / "removed.log"
+
+    @property
+    def store_lock(self) -> Path:
+        """Held while a campaign that has ended is removed from the store, or begins again."""
+        return self.home / "store.lock"
 
     def log(self, campaign: str, stream: str) -> Path:
         """Return the hub's file of one stream: a run's log, or ``build``."""
@@ -203,9 +240,14 @@ class LabPaths:
         return self.home / "builds" / "log" / f"{campaign}.log"
 
     # client
+    @property
+    def remotes(self) -> Path:
+        """Parent of what a client keeps of remote labs."""
+        return self.home / "remote"
+
     def remote(self, lab: str) -> "LabPaths":
         """Return the file names of what a client keeps of a remote lab."""
-        return LabPaths(self.home / "remote" / re.sub(r"[^A-Za-z0-9@._-]", "_", lab))
+        return LabPaths(self.remotes / re.sub(r"[^A-Za-z0-9@._-]", "_", lab))
 
     def snapshots(self, project: str) -> Path:
         """Return the client's private git directory of a project."""

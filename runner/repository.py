@@ -2,13 +2,19 @@
 
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runner import shell
 
 #: Attributes in a repository's own file outrank those in the tree: no line-end conversion, filters or keywords.
 _ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding\n"
+
+#: In a server's repository: its time is that of the last push that has begun (entry.py on a head).
+_PUSHED = "labfleet-pushed"
+
+#: In a repository that may hold what no ref leads to any more; its time is that since when.
+UNUSED = "labfleet-unused"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -37,7 +43,50 @@ def create(repository: Path) -> None:
 
 def has_commit(repository: Path, commit: str) -> bool:
     """Say whether a commit is there, with all that belongs to it (a fetch is complete or leaves no ref)."""
-    return (repository / "refs" / "snapshots" / commit).exists()
+    return _ref(repository, commit).exists()
+
+
+def _ref(repository: Path, commit: str) -> Path:
+    return repository / "refs" / "snapshots" / commit
+
+
+def note_use(repository: Path, commit: str) -> None:
+    """Take note that a commit is needed now."""
+    os.utime(_ref(repository, commit))
+
+
+def note_push(repository: Path) -> None:
+    """Take note that a push begins: it relies on the refs that it is told of."""
+    (repository / _PUSHED).touch()
+
+
+def last_push(repository: Path) -> float:
+    """Return when the last push began, in seconds since the epoch; 0 if there was none."""
+    mark = repository / _PUSHED
+    return mark.stat().st_mtime if mark.exists() else 0.0
+
+
+def snapshots(repository: Path) -> dict[str, float]:
+    """Return the commits that are there, and when each was needed last."""
+    folder = repository / "refs" / "snapshots"
+    refs = folder.iterdir() if folder.is_dir() else ()
+    return {ref.name: ref.stat().st_mtime for ref in refs if ref.suffix != ".lock"}
+
+
+def forget(repository: Path, commits: Iterable[str]) -> None:
+    """Remove the refs of some commits; what they alone held stays until garbage is collected."""
+    orders = "".join(f"delete refs/snapshots/{commit}\n" for commit in commits)
+    git(repository, "update-ref", "--stdin", stdin=orders.encode())
+
+
+def collect_garbage(repository: Path) -> None:
+    """Remove what no ref holds, but for what has come within the last day; with one core and little memory.
+
+    Refs stay files of their own: that is how :func:`has_commit` finds them.
+    """
+    history = ("gc.reflogExpire=now", "gc.reflogExpireUnreachable=now")  # nobody goes back by it
+    settings = (*history, "gc.packRefs=false", "pack.threads=1", "pack.windowMemory=64m")
+    git(repository, *(word for setting in settings for word in ("-c", setting)), "gc", "--quiet", "--prune=1.day.ago")
 
 
 def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:

@@ -22,7 +22,7 @@ from runner import curve, head, knock, shell
 from runner.knock import Knock, Met
 from runner.machine import Machine, WorkerSettings
 from runner.model import Value, encode
-from runner.paths import LabPaths
+from runner.paths import CODE, LabPaths
 from runner.toolchain import Toolchains
 
 #: Seconds for one connection over SSH, and for everything.
@@ -33,7 +33,7 @@ LAB_KEY = "labfleet:key"
 DISTCC_HOSTS = Path("/etc/distcc/hosts")
 
 #: The repository with labfleet's own code, and the branch that the lab runs.
-CODE, DEPLOYED = "labfleet", "refs/heads/deployed"
+DEPLOYED = "refs/heads/deployed"
 
 #: The head's stores; each has an SSH key of its own.
 KINDS = ("git", "products", "results")

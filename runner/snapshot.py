@@ -10,7 +10,6 @@ saves reading them again.  There are no alternates: borrowed objects would be lo
 the person's repository, and all they save is writing files at the very first snapshot (for INET some 2 s).
 """
 
-import fcntl
 import fnmatch
 import hashlib
 import json
@@ -18,13 +17,14 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from runner import paths, repository, shell
+from runner import paths, repository, shell, usage
 from runner.errors import LabFailed, WrongUse
 
 #: Names of files that no build reads: changing them leaves :attr:`Snapshot.sources` as it is.
@@ -46,6 +46,12 @@ SETTINGS = (
     "index.skipHash=false",  # the index's checksum is how we see that nothing changed
     *("push.gpgSign=false", "push.pushOption=", "protocol.file.allow=always"),
 )
+
+#: Seconds for which a client believes that a server still has what was pushed to it; the server keeps it for longer.
+BELIEVED = 1800.0
+
+#: Seconds after which a snapshot gets no parent: what came before can only be forgotten when nothing leads there.
+CHAIN = 30 * 86400.0
 
 #: Of the person's variables for git these stay: the way to a server, and where the global ignore rules are.
 PASSED_ON = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
@@ -102,19 +108,21 @@ def push(
     """Make the git server have the snapshot, as ``refs/snapshots/COMMIT``.
 
     ``server``: path or ssh URL of a bare repository; a path that is not there becomes one.  What a path holds
-    is looked up, what a URL was given is remembered in ``private``, along with the server's ``identity``: another
-    server at the same address has got nothing yet.  Raises LabFailed.
+    is looked up, what a URL was given is remembered for a while in ``private``, along with the server's ``identity``:
+    another server at the same address has got nothing yet.  Raises LabFailed.
     """
     private, commit = private.absolute(), snapshot.commit
     memory, git = private / "labfleet-pushed.json", _Git(private)
     is_remote = ":" in server.partition("/")[0]  # git's own rule
     with _locked(private):
-        pushed = _load(memory)
-        if pushed.get(f"{server} {identity}") == commit if is_remote else repository.has_commit(Path(server), commit):
-            return
+        pushed, known = _load(memory), f"{server} {identity}"
         try:
             if not is_remote:
                 repository.create(Path(server))
+                repository.note_push(Path(server))
+            is_recent = time.time() - float(pushed.get(f"{known} at", 0)) < BELIEVED
+            if pushed.get(known) == commit and is_recent if is_remote else repository.has_commit(Path(server), commit):
+                return
             program = (f"--receive-pack={receive_pack}",) if receive_pack else ()
             refs = f"{commit}:refs/snapshots/{commit}"
             git.run("push", "--quiet", "--no-verify", *program, "--", server, refs, ssh=ssh)
@@ -126,7 +134,7 @@ def push(
                 hint = "the snapshot was damaged and is removed; the same command makes it anew"
             raise LabFailed(f"cannot push to {server}: {failed.result.complaint}", hint) from failed
         if is_remote:
-            _store(memory, {**pushed, f"{server} {identity}": commit})
+            _store(memory, {**pushed, known: commit, f"{known} at": str(time.time())})
 
 
 # ---- which files travel ------------------------------------------------------------------------------------
@@ -246,6 +254,7 @@ def _included(root: Path, include: Sequence[str]) -> Iterator[bytes]:
 def _record(root: Path, include: Sequence[str], private: Path) -> Snapshot:
     """Bring the private index up to date and return its snapshot; a new commit only for a new tree."""
     repository.create(private)
+    (private / paths.SNAPSHOT_ROOT).write_bytes(os.fsencode(root))
     git, index, memory = _Git(private, root), private / "index", private / "labfleet.json"
     index.with_suffix(".lock").unlink(missing_ok=True)  # of a client that was killed; the real lock is ours
 
@@ -268,14 +277,18 @@ def _record(root: Path, include: Sequence[str], private: Path) -> Snapshot:
     if last.get("index") == _checksum(index) and last.get("rule") == rule:
         return Snapshot(last["commit"], last["tree"], last["sources"])
     tree = git.run("write-tree").text
-    commit = last.get("commit", "")
+    commit, began = last.get("commit", ""), float(last.get("began", 0))
     if tree != last.get("tree"):
         # The parent keeps the push small: git sends what the server's last snapshot does not have.
-        parent = ("-p", commit) if commit else ()
+        parent = ("-p", commit) if commit and time.time() - began < CHAIN else ()
+        if not parent:
+            (private / repository.UNUSED).touch()
+            began = time.time()
         commit = git.run("commit-tree", "-m", "snapshot", *parent, tree).text
         git.run("update-ref", "HEAD", commit)
     snapshot = Snapshot(commit, tree, _sources(git.run("ls-files", "--stage", "-z").stdout))
-    _store(memory, {**vars(snapshot), "index": _checksum(index), "listed": listed, "rule": rule})
+    seen = {"index": _checksum(index), "listed": listed, "rule": rule, "began": str(began)}
+    _store(memory, {**vars(snapshot), **seen})
     return snapshot
 
 
@@ -365,10 +378,7 @@ def _locked(private: Path) -> Iterator[None]:
     """
     if not shutil.which("git"):
         raise LabFailed("git is not installed here", "install it, e.g. `sudo apt install git`")
-    private.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the directory, which may be removed and made anew meanwhile.
-    with open(private.with_name(f"{private.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with usage.held(paths.lock_of(private)):  # beside the directory, which may be removed and made anew meanwhile
         yield
 
 

@@ -31,7 +31,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {"foreman", "build", "simulate", "self_check"},
     ),
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake", "ledger"}),
-    ("what these are made of", {"uploader", "checkouts", "scheduling", "program", "toolchain", "console", "sharing"}),
+    (
+        "what these are made of",
+        {"uploader", "checkouts", "housekeeping", "scheduling", "program", "toolchain", "console", "sharing"},
+    ),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
         {"config", "head", "inventory", "playbook", "code_bundle", "line"},
@@ -58,7 +61,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
-    ("values, names, errors, processes", {"model", "paths", "errors", "shell", "quantities"}),
+    ("values, names, errors, processes, locks", {"model", "paths", "errors", "shell", "usage", "quantities"}),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.
@@ -234,7 +237,7 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities"]
+PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "housekeeping.decisions"]
 PURE += [module for module in MODULES if module.startswith("scheduling")]
 
 

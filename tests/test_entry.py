@@ -21,6 +21,7 @@ import pytest
 from playbooks.roles.head.files import gate
 from runner import curve
 from runner.head import RSYNC_MISSING
+from runner.repository import last_push
 from tests.conftest import eventually
 
 FILES = Path(gate.__file__).parent
@@ -391,6 +392,17 @@ def test_the_first_push_makes_the_project(head: Head, work: str) -> None:
     second = git("-C", f"{head.folder}/work", "commit-tree", "-m", "two", "-p", work, f"{work}^{{tree}}")
     assert head.push("anna", "aloha-1f3a.git", f"{second}:refs/snapshots/{second}").returncode == 0
     assert set(refs(head, "aloha-1f3a.git")) == {f"refs/snapshots/{work}", f"refs/snapshots/{second}"}
+
+
+def test_a_push_that_has_begun_is_seen(head: Head, work: str) -> None:
+    # Given a project that nobody has pushed to for long
+    assert head.push("anna", "aloha.git", f"{work}:refs/snapshots/{work}").returncode == 0
+    repository = head.home / "git" / "aloha.git"
+    os.utime(repository / "labfleet-pushed", (1, 1))
+    assert last_push(repository) == 1
+    # When somebody pushes what is there already, then housekeeping knows: the client relies on it
+    assert head.push("anna", "aloha.git", f"{work}:refs/snapshots/{work}").returncode == 0
+    assert last_push(repository) > 1
 
 
 def test_nobody_pushes_to_another_s_project(head: Head, work: str) -> None:

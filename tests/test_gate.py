@@ -264,6 +264,16 @@ def test_a_worker_fetches_a_product(stores: Head, tmp_path: Path) -> None:
     assert line.endswith(f" . {KEY}/")
 
 
+def test_a_worker_asks_whether_there_is_a_product(stores: Head, tmp_path: Path) -> None:
+    # Given a product, when a builder asks for it without having it sent, then it learns that it is there
+    answer = stores.rsync("products", "-nrlpt", f"head:{KEY}/product.json", f"{tmp_path}/")
+    assert answer.returncode == 0, answer.stderr
+    assert not (tmp_path / "product.json").exists()
+    # … and that another is not
+    answer = stores.rsync("products", "-nrlpt", "head:0ther/product.json", f"{tmp_path}/")
+    assert answer.returncode == RSYNC_MISSING
+
+
 @pytest.mark.usefixtures("landlock")
 def test_a_worker_learns_that_there_is_no_product(stores: Head, tmp_path: Path) -> None:
     # Given a store, when a product is fetched that nobody has built yet, then rsync's own exit status says that it is

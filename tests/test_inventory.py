@@ -204,6 +204,8 @@ def test_wrong_names_of_machines(name: str) -> None:
         ("labfleet_desktop", 1, "must be true or false"),
         ("labfleet_address", "10.0.0.1:22", "must be an address"),
         ("labfleet_address", "-x", "must be an address"),
+        ("labfleet_keep_days", 0, "must be a whole number from 1"),
+        ("labfleet_keep_gb", -1, "must be a whole number from 0"),
         ("labfleet_memory", "8", "must be a size"),
         ("labfleet_memory", "90%", "must be a size"),
         ("labfleet_memory", "0g", "must be a size"),

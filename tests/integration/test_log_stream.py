@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -203,6 +204,18 @@ def test_an_empty_log_ends_too(hub: RunningHub, ends: Ends, campaign: str, tmp_p
     # When its log is closed, then the viewer is told that it ends
     GrowingLog(tmp_path / "log", campaign, "run-0.1", ends.sender(hub)).close()
     assert_each_byte_once(watch(viewer), b"")
+
+
+def test_a_log_that_was_removed_begins_anew(hub: RunningHub, ends: Ends, campaign: str) -> None:
+    # Given a log that the hub has open, and that housekeeping removes
+    data = text(1000)
+    sender = ends.sender(hub)
+    send(sender, Piece(campaign, "run-0.1", 0, data))
+    eventually(lambda: hub.log(campaign, "run-0.1") == data, "the log at the hub")
+    shutil.rmtree(hub.paths.log(campaign, "run-0.1").parent)
+    # When somebody sends to it again, then that is not lost in a file that nobody finds
+    send(sender, Piece(campaign, "run-0.1", 0, data[:10]))
+    eventually(lambda: hub.log(campaign, "run-0.1") == data[:10], "the new log at the hub")
 
 
 def test_the_last_piece_may_hold_bytes(hub: RunningHub, ends: Ends, campaign: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from runner import repository, shell, snapshot
 from runner.errors import LabFailed, WrongUse
+from runner.paths import SNAPSHOT_ROOT
 from runner.snapshot import Snapshot
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(range(32))
@@ -1031,6 +1033,33 @@ def test_a_url_is_pushed_to_once(client: Client, ssh: Path, form: str) -> None:
     snapshot.push(client.take(), client.private, url)
     assert client.travel() == content_of(client.root)
     assert ssh.read_text() > calls
+
+
+def test_a_head_that_may_have_removed_a_snapshot_is_asked_again(
+    client: Client, ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a snapshot that was pushed to a head, which has removed it since
+    repository.create(client.server)
+    taken = client.take()
+    snapshot.push(taken, client.private, f"ssh://head{client.server}")
+    repository.forget(client.server, [taken.commit])
+    calls = ssh.read_text()
+    # When the same is pushed an hour later, then it is there again
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    snapshot.push(client.take(), client.private, f"ssh://head{client.server}")
+    assert ssh.read_text() > calls
+    assert repository.has_commit(client.server, taken.commit)
+
+
+def test_a_private_directory_tells_whose_it_is(client: Client) -> None:
+    # Given a project, when snapshots are taken, then its root and the time of the last one are written down
+    client.take()
+    mark = client.private / SNAPSHOT_ROOT
+    os.utime(mark, (1, 1))
+    client.take()
+    assert Path(os.fsdecode(mark.read_bytes())) == client.root
+    assert mark.stat().st_mtime > 1
 
 
 @pytest.mark.usefixtures("ssh")

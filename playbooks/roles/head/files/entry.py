@@ -45,6 +45,9 @@ MOST_KEYS = 50
 #: The repository with labfleet's own code, and the branch that the lab runs.
 CODE, DEPLOYED = "labfleet.git", "refs/heads/deployed"
 
+#: In a repository: when the last push began.  Housekeeping leaves the refs alone that it was told of.
+PUSHED = "labfleet-pushed"
+
 #: What is pushed stays, as far as git can keep it: the two rules are for branches.  And a push runs no hooks.
 _REPOSITORY = {
     "gc.auto": "0",
@@ -116,6 +119,7 @@ def receive_pack(login: str, project: str, home: Path) -> None:
     owner = repository / "owner"
     if not owner.exists() or owner.read_text() != login:
         raise gate.Refused(f"{project} belongs to somebody else")
+    (repository / PUSHED).touch()
     gate.note(f"{login} git-receive-pack {project}")
     gate.become("git", "receive-pack", str(repository))
 

@@ -1,0 +1,69 @@
+"""Campaigns in a result store, as they are at some time of their lives."""
+
+import os
+from pathlib import Path
+
+from runner.model import Build, Campaign, Launch, Prepared, encode
+from runner.paths import CampaignPaths, LabPaths
+
+DAY = 86400.0
+
+COMMIT = "c" * 40
+
+
+def campaign(name: str = "one", *, commit: str = COMMIT, tree: str = "t" * 40) -> Campaign:
+    """Return a campaign of Ada's."""
+    return Campaign(
+        id=name,
+        protocol=3,
+        project="aloha-1f3a9c04",
+        name="aloha",
+        commit=commit,
+        tree=tree,
+        sources="s",
+        directory=".",
+        config="General",
+        run_filter="",
+        mode="release",
+        build=Build(),
+        launch=Launch(),
+        environment={},
+        submitted=0.0,
+        user="ada",
+    )
+
+
+def stored(
+    lab: LabPaths,
+    name: str,
+    *,
+    commit: str = COMMIT,
+    key: str = "",
+    ended: float | None = None,
+    collected: float | None = None,
+    size: int = 0,
+) -> CampaignPaths:
+    """Put a campaign into a store: with a product's key it is prepared; times of its end, and of its way home."""
+    store = lab.campaign(name)
+    store.records.mkdir(parents=True)
+    store.campaign.write_bytes(encode(campaign(name, commit=commit)))
+    if key:
+        store.prepared.write_bytes(encode(Prepared(key, False, ("./aloha",), "gcc", ())))
+    if size:
+        (store.root / "runs").mkdir()
+        (store.root / "runs" / "data").write_bytes(os.urandom(size))
+    for mark, when in ((store.end, ended), (store.collected, collected)):
+        if when is not None:
+            mark.write_text("{}")
+            os.utime(mark, (when, when))
+    return store
+
+
+def product(lab: LabPaths, key: str, used: float, size: int = 0) -> Path:
+    """Put a product into a store that was used last at some time."""
+    folder = lab.product(key)
+    (folder / "tree").mkdir(parents=True)
+    (folder / "tree" / "aloha").write_bytes(os.urandom(size))
+    (folder / "product.json").write_text(f'{{"key": "{key}", "toolchain": "gcc", "target": null}}')
+    os.utime(folder / "product.json", (used, used))
+    return folder

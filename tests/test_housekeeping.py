@@ -1,0 +1,391 @@
+"""What the head and clients remove, and what they never do: real folders, times set by hand."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from time import time
+
+import pytest
+
+from runner import usage
+from runner.errors import WrongUse
+from runner.housekeeping import client, decisions, head, regularly
+from runner.housekeeping.decisions import Stored, Thing
+from runner.housekeeping.disk import size_of
+from runner.housekeeping.limits import GIGABYTE, Limits, within
+from runner.housekeeping.regularly import limits_of
+from runner.machine import here
+from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
+from tests.conftest import eventually
+from tests.stored_campaigns import COMMIT, DAY, product, stored
+
+NOW = time()
+
+#: Nothing goes because of its size.
+ROOMY = Limits(campaign_bytes=1 << 60, product_bytes=1 << 60, checkout_bytes=1 << 60, build_bytes=1 << 60)
+
+#: Everything that may go because of its size does.
+NARROW = Limits(campaign_bytes=0, product_bytes=0, checkout_bytes=0, build_bytes=0)
+
+
+def ago(days: float) -> float:
+    return NOW - days * DAY
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> LabPaths:
+    lab = LabPaths(tmp_path / "lab")
+    lab.home.mkdir()
+    return lab
+
+
+# ---- campaigns ---------------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_that_is_at_home_goes_with_age(lab: LabPaths) -> None:
+    # Given campaigns that their owner has, of which one ended before the limit
+    stored(lab, "old", ended=ago(14.1), collected=ago(14))
+    stored(lab, "new", ended=ago(13.9), collected=ago(13.9))
+    # When the head is tidied
+    (said,) = head.tidy(lab, ROOMY, NOW)
+    # Then the old one is gone, and that is said, also to whoever asks later
+    assert names(lab.campaigns) == ["new"]
+    assert said == "campaign old of ada is removed: it ended more than 14 days ago and is at its owner's home"
+    assert head.why_gone(lab, "old").endswith("it ended more than 14 days ago and is at its owner's home")
+    assert head.why_gone(lab, "new") == ""
+
+
+@pytest.mark.parametrize("limits", [ROOMY, NARROW])
+def test_a_campaign_that_runs_never_goes(lab: LabPaths, limits: Limits) -> None:
+    # Given campaigns that are under way: built, running, and one that nobody can read any more
+    for name in ("built", "running", "odd"):
+        stored(lab, name, size=5000, key="k" if name == "running" else "")
+    lab.campaign("odd").campaign.write_text("{")
+    # When the head is tidied years later
+    said = head.tidy(lab, limits, NOW + 5000 * DAY)
+    # Then they are there
+    assert names(lab.campaigns) == ["built", "odd", "running"]
+    assert said == []
+
+
+def test_a_campaign_of_another_version_goes_like_others(lab: LabPaths) -> None:
+    # Given campaigns that ended, of versions of labfleet that this one does not understand
+    for name, text in (("one", '{"user": "ben", "protocol": 99}'), ("two", "nonsense")):
+        stored(lab, name, ended=ago(20), collected=ago(20)).campaign.write_text(text)
+    # When the head is tidied, then they go
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.campaigns) == []
+    assert " one ben " in lab.removed.read_text()
+
+
+def test_a_campaign_that_nobody_has_fetched_goes_late_and_not_without_a_word(lab: LabPaths) -> None:
+    # Given campaigns that ended and were not fetched, and far too little room
+    stored(lab, "one", ended=ago(89.9), size=100_000)
+    stored(lab, "two", ended=ago(90.1), size=100_000)
+    # When the head is tidied
+    (said,) = head.tidy(lab, NARROW, NOW)
+    # Then only the one goes that has waited for three months, and it is written down
+    assert names(lab.campaigns) == ["one"]
+    assert said == "campaign two of ada is removed: it ended more than 90 days ago and was never fetched"
+    assert lab.removed.read_text().split(" ", 1)[1] == "two ada it ended more than 90 days ago and was never fetched\n"
+
+
+def test_what_cannot_be_written_down_is_not_removed_unless_it_is_at_home(lab: LabPaths) -> None:
+    # Given a disk on which nothing can be written down
+    stored(lab, "forgotten", ended=ago(100))
+    stored(lab, "fetched", ended=ago(100), collected=ago(99))
+    lab.removed.mkdir()
+    # When the head is tidied, then only what its owner has goes
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.campaigns) == ["forgotten"]
+
+
+def test_the_oldest_campaigns_go_while_all_take_too_much_room(lab: LabPaths) -> None:
+    # Given three campaigns at home, and one that is not, with room for less than three
+    for days in (1, 2, 3):
+        stored(lab, f"day{days}", ended=ago(days), collected=ago(days), size=200_000)
+    stored(lab, "precious", ended=ago(9), size=200_000)
+    # When the head is tidied, then the oldest of those at home go, and no more than need be
+    (said, *_) = head.tidy(lab, Limits(campaign_bytes=700_000), NOW)
+    assert names(lab.campaigns) == ["day1", "day2", "precious"]
+    assert "all campaigns take more than 0.0007 GB" in said
+
+
+def test_a_campaign_that_was_resumed_has_to_be_fetched_again(lab: LabPaths) -> None:
+    # Given one that was fetched, resumed, and has ended once more
+    stored(lab, "one", ended=ago(20), collected=ago(30))
+    # When the head is tidied, then it stays
+    head.tidy(lab, NARROW, NOW)
+    assert names(lab.campaigns) == ["one"]
+
+
+def test_a_campaign_that_is_resumed_at_that_very_moment_stays(lab: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an old campaign whose owner has it resumed while the head decides that it goes
+    store = stored(lab, "one", ended=ago(20), collected=ago(20))
+    decide = decisions.campaigns
+
+    def resumed(campaigns: Sequence[Stored], limits: Limits, now: float) -> list[decisions.Removal]:
+        going = decide(campaigns, limits, now)
+        with usage.held(lab.store_lock):
+            store.end.unlink()
+        return going
+
+    monkeypatch.setattr(decisions, "campaigns", resumed)
+    # When the head is tidied, then it is there
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.campaigns) == ["one"]
+
+
+# ---- logs --------------------------------------------------------------------------------------------------------
+
+
+def test_live_logs_go_with_their_campaign_or_a_day_after_it_came_home(lab: LabPaths) -> None:
+    # Given logs of campaigns that run, were just fetched, were fetched, were not, were resumed since, and are gone
+    stored(lab, "runs")
+    stored(lab, "just", ended=ago(3), collected=ago(0.9))
+    stored(lab, "home", ended=ago(3), collected=ago(1.1))
+    stored(lab, "waits", ended=ago(80))
+    stored(lab, "resumed", ended=ago(3), collected=ago(5))
+    for name in ("runs", "just", "home", "waits", "resumed", "gone", "begins"):
+        folder = lab.log(name, "run-0.1").parent
+        folder.mkdir(parents=True)
+        os.utime(folder, (ago(80), ago(80)))
+    os.utime(lab.home / "logs" / "begins")
+    # When the head is tidied, then logs that somebody may look at are there
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.home / "logs") == ["begins", "just", "resumed", "runs", "waits"]
+
+
+# ---- products ----------------------------------------------------------------------------------------------------
+
+
+def test_products_go_that_were_used_longest_ago(lab: LabPaths) -> None:
+    # Given three products, and room for two; age alone is no reason
+    for key, days in (("a", 300), ("b", 200), ("c", 100)):
+        product(lab, key, ago(days), size=200_000)
+    # When the head is tidied
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.home / "products") == ["a", "b", "c"]
+    (said,) = head.tidy(lab, Limits(product_bytes=500_000), NOW)
+    # Then the one goes that was not used for the longest time
+    assert "others were used later, and all take more than 0.0005 GB" in said
+    assert names(lab.home / "products") == ["b", "c"]
+
+
+def test_a_product_that_a_campaign_uses_never_goes(lab: LabPaths) -> None:
+    # Given a campaign that runs with an old product, one that has ended, and a product that was just used
+    stored(lab, "runs", key="needed")
+    stored(lab, "over", key="unneeded", ended=ago(1))
+    product(lab, "needed", ago(300))
+    product(lab, "unneeded", ago(1))
+    product(lab, "fresh", NOW - 3000)
+    # When there is no room at all, then only the product of the one that is over goes
+    head.tidy(lab, NARROW, NOW)
+    assert names(lab.home / "products") == ["fresh", "needed"]
+
+
+def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:
+    # Given a campaign of which nobody knows yet which product it needs
+    stored(lab, "built")
+    product(lab, "perhaps", ago(300))
+    # When there is no room at all, then the product stays
+    head.tidy(lab, NARROW, NOW)
+    assert names(lab.home / "products") == ["perhaps"]
+
+
+def test_a_product_that_is_used_at_that_very_moment_stays(lab: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an old product that somebody uses while the head decides that it goes
+    folder = product(lab, "a", ago(300))
+
+    def slow(things: Sequence[Thing], limit: int, now: float, days: int | None = None) -> list[decisions.Removal]:
+        going = decisions.unused(things, limit, now, days)
+        with usage.held(lock_of(folder)):
+            usage.note_use(folder / "product.json")
+        return going
+
+    monkeypatch.setattr("runner.housekeeping.disk.unused", slow)
+    # When the head is tidied, then it is there
+    head.tidy(lab, NARROW, NOW)
+    assert "a" in names(lab.home / "products")
+
+
+def test_of_a_file_with_several_names_each_folder_has_its_share(lab: LabPaths) -> None:
+    # Given a product of 1 MB, laid beside a checkout by a link
+    folder = product(lab, "a", NOW, size=1_000_000)
+    checkout = lab.checkout("t", "a")
+    checkout.mkdir(parents=True)
+    alone = size_of(folder)
+    os.link(folder / "tree" / "aloha", checkout / "aloha")
+    # When both are measured, then the file counts once
+    assert alone > 1_000_000
+    assert size_of(folder) < 600_000
+    assert abs(size_of(folder) + size_of(checkout) - alone) < 50_000
+
+
+# ---- deliveries and what was half done -----------------------------------------------------------------------------
+
+
+def test_deliveries_go_that_nobody_claims(lab: LabPaths) -> None:
+    # Given deliveries of a campaign that is under way and prepared, and of one that is over, whatever their files say
+    stored(lab, "runs", key="k")
+    stored(lab, "over", ended=ago(1))
+    for parcel in ("runs.0.1.ab", "runs.build", "over.0.1.ab", "over.build", "key.abcd.product"):
+        (lab.incoming / parcel).mkdir(parents=True)
+        os.utime(lab.incoming / parcel, (0, 0))
+    # When the head is tidied now, then all are there
+    assert head.tidy(lab, ROOMY, NOW) == []
+    # … and after more than a week, those are that the foreman may still be told of
+    assert len(head.tidy(lab, ROOMY, NOW + 7.1 * DAY)) == 3
+    assert names(lab.incoming) == ["runs.0.1.ab", "runs.build"]
+
+
+def test_a_product_that_was_delivered_waits_for_its_campaign(lab: LabPaths) -> None:
+    # Given a delivered product, and a campaign that is being built
+    stored(lab, "built")
+    (lab.incoming / "key.abcd.product").mkdir(parents=True)
+    # When the head is tidied, however late, then it is there
+    head.tidy(lab, ROOMY, NOW + 100 * DAY)
+    assert names(lab.incoming) == ["key.abcd.product"]
+
+
+def test_what_was_left_half_done_goes_after_a_day(lab: LabPaths) -> None:
+    # Given what a head that was cut off has left
+    for half in ("campaigns/.gone.1f", "products/.key-1f", "incoming/.new", "logs/.gone", "git/.ab"):
+        (lab.home / half / "inner").mkdir(parents=True)
+        (lab.home / half / "inner").chmod(0o500)
+    lab.campaign("never").root.mkdir()
+    # When it is tidied at once, then it may be somebody's work; a day later it is not
+    head.tidy(lab, ROOMY, NOW)
+    assert names(lab.campaigns) == [".gone.1f", "never"]
+    head.tidy(lab, ROOMY, NOW + 1.1 * DAY)
+    assert [names(lab.home / kind) for kind in ("campaigns", "products", "incoming", "logs", "git")] == [[]] * 5
+
+
+def test_what_fails_does_not_hold_up_the_rest(lab: LabPaths) -> None:
+    # Given a repository that a power failure has spoilt, and a delivery that nobody claims
+    refs = lab.repository("aloha") / "refs" / "snapshots"
+    refs.mkdir(parents=True)
+    (refs / COMMIT).touch()
+    (lab.incoming / "over.0.1.ab").mkdir(parents=True)
+    # When the head is tidied weeks later, then the delivery goes all the same
+    head.tidy(lab, ROOMY, NOW + 20 * DAY)
+    assert names(refs) == [COMMIT]
+    assert names(lab.incoming) == []
+
+
+# ---- limits ------------------------------------------------------------------------------------------------------
+
+
+def test_limits_are_shares_of_the_room() -> None:
+    # Given a disk of a terabyte, when limits follow from it, then there is room besides
+    limits = within(1000 * GIGABYTE, 14)
+    assert (limits.campaign_bytes, limits.product_bytes, limits.checkout_bytes) == tuple(
+        share * GIGABYTE for share in (500, 100, 200)
+    )
+    # and what nobody has fetched is never kept for less time than what its owner has
+    assert (within(1, 200).keep_days, within(1, 200).uncollected_days) == (200, 200)
+
+
+def test_a_person_says_how_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the variables of a local lab
+    monkeypatch.setenv("LABFLEET_HOME", str(tmp_path))
+    monkeypatch.delenv("LABFLEET_SETTINGS", raising=False)
+    room = os.statvfs(tmp_path)
+    assert limits_of(here()) == within(room.f_blocks * room.f_frsize, 14)
+    monkeypatch.setenv("LABFLEET_KEEP_DAYS", "3")
+    monkeypatch.setenv("LABFLEET_KEEP_GB", "20")
+    # When the machine is asked, then they count
+    assert limits_of(here()) == within(20 * GIGABYTE, 3)
+    monkeypatch.setenv("LABFLEET_KEEP_DAYS", "soon")
+    with pytest.raises(WrongUse):
+        here()
+
+
+# ---- regularly -----------------------------------------------------------------------------------------------------
+
+
+def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given housekeeping that fails
+    monkeypatch.setattr(regularly, "FIRST", 0.0)
+    monkeypatch.setattr(regularly, "PAUSE", 0.01)
+    times: list[float] = []
+
+    def fail(now: float) -> list[str]:
+        times.append(now)
+        raise RuntimeError("a bug")
+
+    # When it is begun, then it is done again and again, beside the service
+    regularly.begin(fail)
+    eventually(lambda: len(times) >= 3, "three times")
+
+
+def test_machines_are_tidied_by_their_own_limits(
+    lab: LabPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a machine of a remote lab for which the inventory says how long things are kept
+    settings = {"role": "head", "name": "h", "home": str(lab.home), "redis": "x", "image": "x", "keep_days": 5}
+    described = {**settings, "ports": {"foreman": 1, "hub": 2, "logs": 3}, "code": "git", "keep_gb": 30}
+    (tmp_path / "settings.json").write_text(json.dumps(described))
+    (tmp_path / "redis-password").write_text("x")
+    monkeypatch.setenv("LABFLEET_SETTINGS", str(tmp_path))
+    assert limits_of(here()) == within(30 * GIGABYTE, 5)
+    # When its housekeeping is begun, then campaigns go that are older
+    monkeypatch.setattr(regularly, "FIRST", 0.0)
+    for days in (4, 6):
+        stored(lab, f"day{days}", ended=ago(days), collected=ago(days))
+    regularly.tidy_head(here())
+    eventually(lambda: names(lab.campaigns) == ["day4"], "the older one is gone")
+
+
+# ---- clients -----------------------------------------------------------------------------------------------------
+
+
+def private(lab: LabPaths, name: str, root: Path, used: float) -> Path:
+    """Make a project's private git directory."""
+    folder = lab.snapshots(name)
+    folder.mkdir(parents=True)
+    (folder / SNAPSHOT_ROOT).write_bytes(os.fsencode(root))
+    os.utime(folder / SNAPSHOT_ROOT, (used, used))
+    return folder
+
+
+def test_a_client_forgets_projects_that_are_gone_or_not_used(lab: LabPaths, tmp_path: Path) -> None:
+    # Given projects that are there and were used or not, and such that are gone
+    private(lab, "used", tmp_path, ago(170))
+    private(lab, "forgotten", tmp_path, ago(181))
+    private(lab, "gone", tmp_path / "gone", ago(1.1))
+    private(lab, "just-moved", tmp_path / "moved", ago(0.9))
+    used = private(lab, "at-work", tmp_path, ago(200))
+    for name, days in (("of-old", 170), ("of-long-ago", 181)):  # of versions that wrote no root down
+        lab.snapshots(name).mkdir()
+        os.utime(lab.snapshots(name), (ago(days), ago(days)))
+    # When the client is tidied while one of them is worked on
+    with usage.held(lock_of(used)):
+        client.tidy(lab, NOW)
+    # Then those are there that may be needed
+    there = {path.name for path in used.parent.iterdir() if path.suffix == ".git"}
+    assert there == {"used.git", "just-moved.git", "at-work.git", "of-old.git"}
+
+
+def test_what_came_from_a_remote_lab_goes_when_it_is_at_home(lab: LabPaths) -> None:
+    # Given results of two campaigns on their way, one of which the client still follows
+    for name in ("over", "follows"):
+        lab.remote("ada@head").campaign(name).committed(0, 1, done=True).mkdir(parents=True)
+    lab.notes.mkdir()
+    lab.note("follows").write_text("{}")
+    folder = lab.remote("ada@head").campaigns
+    # When the client is tidied at once, after a day and after weeks, then they go in that order
+    client.tidy(lab, NOW)
+    assert names(folder) == ["follows", "over"]
+    client.tidy(lab, NOW + 1.1 * DAY)
+    assert names(folder) == ["follows"]
+    client.tidy(lab, NOW + 14.1 * DAY)
+    assert names(folder) == []
+    assert lab.note("follows").exists()
+    client.tidy(lab, NOW + 181 * DAY)
+    assert names(lab.notes) == []
