@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from runner import curve, disk, shell
 from runner.head import Head
+from runner.housekeeping import regularly
 from runner.leases import Leases
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
@@ -51,7 +52,7 @@ class Agent:
     """Serves until the process is ended, or drained.  Workers end with it."""
 
     def __init__(self, machine: Machine, line: Line, head: Head) -> None:
-        self._machine, self._paths, self._line = machine, machine.paths, line
+        self._machine, self._paths, self._line, self._head = machine, machine.paths, line, head
         self._uploader = Uploader(machine.paths, head, line)
         self._leases = Leases(machine.paths.endpoint("agent"))
         self._workers: dict[str, Worker] = {}
@@ -71,6 +72,7 @@ class Agent:
         else:
             self._begin()
         self._uploader.start()
+        regularly.tidy_worker(self._machine, shares_store=self._head.shares_store)
         next_report, trouble = time.monotonic(), ""
         while not (self._drains and not self._workers and self._is_all_told()):
             self._watch_workers()

@@ -131,6 +131,8 @@ class ChunkEnded(Event, frozen=True):
     #: Attempts that came to no outcome, and the slot's own trouble that was the reason.
     unfinished: tuple[Attempt, ...] = ()
     error: str = ""
+    #: The machine was not fit for the runs, e.g. as its disk is full: that is no attempt at them.
+    not_tried: bool = False
     #: Runs that shared a process left a file of which nobody knows whose it is, and were done again singly.
     mixed_up: bool = False
 

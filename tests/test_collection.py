@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import collection, results
+from runner import collection, ledger, results
 from runner.collection import Collector
 from runner.errors import LabFailed, LabfleetError
 from runner.model import File, Kind, Limits, Outcome, Past, Prepared, Run, encode
@@ -36,6 +36,8 @@ class Home:
     def collect(self, run: int, files: Contents = SCALARS, kind: Kind = "done", given: tuple[str, ...] = ()) -> Outcome:
         """Deliver, commit and collect a run."""
         outcome = deliver(self.store, run, files=files, kind=kind, given=given)
+        if kind == "cancelled":
+            ledger.note_cancelled(self.store.campaign("one"), "")
         results.commit(self.store, [outcome])
         assert results.record(self.store.campaign("one"), run) == outcome
         self.collector.collect(outcome)

@@ -118,6 +118,16 @@ def test_a_report_that_was_written_before_its_slot_died_does_not_bring_a_chunk_b
     assert not state.in_flight
 
 
+def test_a_report_that_was_written_before_a_delivery_failed_does_not_hide_its_run() -> None:
+    # Given a chunk whose first run is through, but did not arrive complete
+    state = started(2, batch=2)
+    chunk = begun(state, now=0.0)
+    campaign_state.take_delivery_failed(state, Attempt(0, 1))
+    # When a report comes that has what its slot told before, then the run waits all the same
+    leases.take_report(state, report(held(chunk)), 1.0)
+    assert list(state.waiting) == [Attempt(0, 2)]
+
+
 # ---- what nobody has begun ---------------------------------------------------------------------------------------
 
 

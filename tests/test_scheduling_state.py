@@ -162,6 +162,17 @@ def test_a_failed_delivery_counts_once(slot_died_too: bool) -> None:
     assert list(state.waiting) == [Attempt(0, 2)]
 
 
+def test_a_delivery_of_another_execution_does_not_concern_a_run_that_waits() -> None:
+    # Given a run that waits, e.g. as its campaign was resumed
+    state = started(1)
+    # When what somebody did of it before does not count, then it waits as it did
+    assert campaign_state.take_delivery_failed(state, Attempt(0, 1)) == []
+    assert list(state.waiting) == [Attempt(0, 1)]
+    # And if it is a failure that is kept, then it gets another number
+    assert campaign_state.take_failed(state, Past(0, 1, "crash", "red", "slot1", 1.0, 2.0))
+    assert list(state.waiting) == [Attempt(0, 2)]
+
+
 def test_a_run_that_kills_its_worker_does_not_take_others_with_it() -> None:
     # Given short runs, of which run 3 kills every worker that begins it, and what came before it is delivered
     state = started(40, batch=5)

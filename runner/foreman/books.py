@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from runner import ledger, results
+from runner import ledger, results, usage
 from runner.job_queue import JobQueue
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -204,8 +204,14 @@ class Books:
         self._followers.pop(name, None)
 
     def resume(self, name: str, now: float) -> None:
-        """Take up a campaign again that has ended; what is done in it stays."""
-        ledger.reopen(self._paths.campaign(name))
+        """Take up a campaign again that has ended; what is done in it stays.  Raises LookupError if it was removed."""
+        with usage.held(self._paths.store_lock):
+            kept = ledger.read(self._paths.campaign(name))
+            if kept is None:
+                raise LookupError(name)
+            if kept.prepared and not self._paths.product(kept.prepared.key).exists():
+                self._paths.campaign(name).prepared.unlink()  # it is built again
+            ledger.reopen(self._paths.campaign(name))
         self._jobs.unmark_cancelled(name)
         self.take_up(name, now)
         if self.states[name].prepared is None:

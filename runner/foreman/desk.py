@@ -8,6 +8,7 @@ import zmq
 from runner import curve, ledger, results
 from runner.foreman.books import Books, status_of
 from runner.hosts import Hosts
+from runner.housekeeping.head import why_gone
 from runner.machine import Machine
 from runner.messages import (
     Accepted,
@@ -154,7 +155,7 @@ class Desk:
     def _follow(self, books: Books, client: bytes, name: str, person: str | None) -> None:
         owner = self._owner(books, name)
         if owner is None:
-            self.send(client, _unknown(name))
+            self.send(client, self._unknown(name))
         elif person not in (None, owner):
             self.send(client, Refused(f"campaign {name} belongs to {owner}", "its owner can attach to it"))
         else:
@@ -175,7 +176,7 @@ class Desk:
             return Refused(f"campaign {name} is under way", f"labfleet attach {name} shows it")
         owner = self._owner(books, name)
         if owner is None:
-            return _unknown(name)
+            return self._unknown(name)
         if person not in (None, owner):
             return Refused(f"campaign {name} belongs to {owner}", "ask its owner to resume it")
         end = ledger.read_end(self._paths.campaign(name))
@@ -187,11 +188,15 @@ class Desk:
     def _collected(self, books: Books, name: str, person: str | None) -> Answer:
         owner = self._owner(books, name)
         if owner is None:
-            return _unknown(name)
+            return self._unknown(name)
         if name in books.states or person not in (None, owner):
             return Refused(f"campaign {name} is under way, or somebody else's")
         ledger.note_collected(self._paths.campaign(name))
         return Accepted()
+
+    def _unknown(self, name: str) -> Refused:
+        why = why_gone(self._paths, name) or f"the lab has no campaign {name}"
+        return Refused(why, "labfleet campaigns lists those that it has")
 
     def _owner(self, books: Books, name: str) -> str | None:
         """Return whose a campaign is; None if there is none of that name."""
@@ -209,7 +214,7 @@ class Desk:
             return Explained(explain(state, run, machines, list(books.states.values()), hosts.now))
         kept = ledger.read(self._paths.campaign(name)) if self._owner(books, name) else None
         if kept is None or kept.end is None:
-            return _unknown(name)
+            return self._unknown(name)
         return Explained(explain_ended(kept.end.status, kept.end.told, kept.over, run))
 
     # ---- the lab ----
@@ -242,7 +247,3 @@ class Desk:
             )
         self.ends = True
         return Accepted()
-
-
-def _unknown(name: str) -> Refused:
-    return Refused(f"the lab has no campaign {name}", "labfleet campaigns lists those that it has")

@@ -11,6 +11,7 @@ from runner import curve
 from runner.foreman.books import Books
 from runner.foreman.desk import Desk
 from runner.hosts import Hosts
+from runner.housekeeping import regularly
 from runner.intake import BEAT, REPLACED, Intake
 from runner.job_queue import JobQueue, Unwritable
 from runner.machine import Machine, become_deployed, idle_seconds
@@ -134,6 +135,7 @@ class Foreman:
             self._jobs.take_back(host)
         if self._books.states:
             self._feeds_from = ROUND_OF_REPORTS
+        regularly.tidy_head(self._machine)
 
     # ---- events ----
 

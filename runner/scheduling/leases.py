@@ -36,11 +36,13 @@ def _take_held(state: CampaignState, host: str, held: Held, now: float) -> None:
     if held.chunk in state.ended:
         return  # the slot told of it before it was through
     chunk = state.in_flight.get(held.chunk)
-    known = set(chunk.attempts) if chunk else set()
-    # Whoever has the attempt that counts need not be asked further: that is nearly always so.
-    _adopt(state, [one for one in held.attempts if not (one in known and state.latest.get(one.run) == one.number)])
     if chunk is None:
+        _adopt(state, held.attempts)
         chunk = state.in_flight[held.chunk] = InFlight(host, held.attempts)
+    else:
+        # What is not in it any more is through, and what counts is nobody else's: that is nearly always so.
+        known = set(chunk.attempts)
+        _adopt(state, [one for one in held.attempts if one in known and state.latest.get(one.run) != one.number])
     chunk.slot, chunk.renewed = held.slot, now
     chunk.current = held.attempts[0] if held.attempts else None
 

@@ -200,7 +200,7 @@ def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0, 
         if attempt not in ended.unfinished and state.is_wanted(attempt):
             state.expected[attempt.run] = Expected(attempt, chunk.host, now)
     unfinished = [attempt for attempt in ended.unfinished if state.is_wanted(attempt)]
-    if not ended.error:  # it was cancelled, or its runs had to be done singly: nothing was lost
+    if not ended.error or ended.not_tried:  # it was cancelled, or its runs had to be done singly: nothing was lost
         again(state, unfinished)
         return []
     return lose(state, unfinished, chunk.host, chunk.slot, ended.error, now_is)
@@ -239,6 +239,8 @@ def take_vanished(state: CampaignState, host: str, chunks: set[str]) -> None:
 
 def take_delivery_failed(state: CampaignState, attempt: Attempt, now_is: float = 0.0) -> list[Past]:
     """An attempt's files did not arrive."""
+    if attempt in state.waiting:
+        return []  # it was another execution, which nobody waits for
     host = ""
     if (expected := state.expected.get(attempt.run)) and expected.attempt == attempt:
         host = expected.host
@@ -283,9 +285,8 @@ def lose(
     """
     lost = []
     for attempt in attempts:
-        begun = state.begun.get(attempt.run)
         # The time of its beginning is by the machine's clock, which may be ahead.
-        started = min(begun.time, now_is) if begun and begun.attempt == attempt.number else now_is
+        started = min(state.begun[attempt.run].time, now_is) if _has_begun(state, attempt) else now_is
         lost.append(Past(attempt.run, attempt.number, "lost", host, slot, started, now_is, reason))
     state.past += lost
     again(state, [Attempt(past.run, past.number) for past in lost])
@@ -294,14 +295,15 @@ def lose(
 
 def again(state: CampaignState, attempts: Iterable[Attempt]) -> None:
     """Put runs back in front of the others, with the next number of an attempt."""
-    retried = []
+    retried = {}
     for attempt in attempts:
         note_number(state, attempt)
-        retried.append(Attempt(attempt.run, state.highest[attempt.run] + 1))
+        retried[attempt.run] = Attempt(attempt.run, state.highest[attempt.run] + 1)
         _forget_way(state, attempt.run)
-        state.latest[attempt.run] = state.highest[attempt.run] = retried[-1].number
-    if not state.cancelled:
-        state.waiting.extendleft(reversed(retried))
+        state.latest[attempt.run] = state.highest[attempt.run] = retried[attempt.run].number
+    if retried and not state.cancelled:
+        others = (waiting for waiting in state.waiting if waiting.run not in retried)
+        state.waiting = deque([*(one for run, one in retried.items() if run not in state.hopeless), *others])
 
 
 def note_number(state: CampaignState, attempt: Attempt) -> None:
@@ -332,8 +334,7 @@ def _is_hopeless(lost: list[Past]) -> bool:
 
 
 def _has_begun(state: CampaignState, attempt: Attempt) -> bool:
-    begun = state.begun.get(attempt.run)
-    return begun is not None and begun.attempt == attempt.number
+    return attempt.run in state.begun and state.begun[attempt.run].attempt == attempt.number
 
 
 def _forget_way(state: CampaignState, run: int) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,8 @@ class Slot:
         #: The directory of the chunk's next process, if the one before it left it as it was.
         self._private: PrivateDirectory | None = None
         self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
+        #: Holds the checkout of the present campaign.
+        self._use = ExitStack()
         self._works: dict[str, tuple[Campaign, Prepared, Path, dict[int, Run]]] = {}
         #: What is still to do of the present chunk.
         self._chunk = Chunk("", "", (), shared=False)
@@ -67,11 +70,11 @@ class Slot:
         self._line.watch(chunk.campaign, chunk.id)
         self._hold()
         self._line.flush()  # should this slot die, the head has to know what it had
-        error = ""
+        error, not_tried = "", False
         try:
             self._do()
-        except LabfleetError as problem:
-            error = problem.message
+        except LabfleetError as problem:  # the machine is not fit for runs
+            error, not_tried = problem.message, True
         except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
             log.exception("chunk %s", chunk.id)
             is_full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -85,6 +88,7 @@ class Slot:
                 self._host,
                 unfinished=tuple(self._waiting),
                 error=error,
+                not_tried=not_tried,
                 mixed_up=chunk.shared and not self._shared,
             )
         )
@@ -106,7 +110,8 @@ class Slot:
         if name not in self._works:
             campaign = self._lab.campaign(name)
             prepared = self._lab.prepared(name)
-            checkout = checkouts.provide_checkout(self._paths, self._head, campaign, prepared.key)
+            self._use.close()
+            checkout = self._use.enter_context(checkouts.in_use(self._paths, self._head, campaign, prepared.key))
             self._works = {name: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
         return Work(self._chunk, *self._works[name])
 

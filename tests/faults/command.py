@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runner.errors import LabFailed
-from tests.faults import faketime, injection, suite
+from tests.faults import injection, suite
 from tests.faults.injection import Tally
 from tests.faults.local_world import LocalWorld
 from tests.faults.machine_world import MachineWorld
@@ -51,7 +51,7 @@ def main(seed: int | None, share: float, places: str) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lf-faults-") as folder:
         if places in ("local", "all"):
-            local = LocalWorld(Path(folder) / "local", faketime.library())
+            local = LocalWorld(Path(folder) / "local")
             try:
                 _inject(local, LOCAL, share, rng, tally)
             finally:

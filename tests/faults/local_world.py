@@ -13,6 +13,7 @@ from runner import shell
 from tests.faults import campaign, processes
 from tests.faults.campaign import Verdict
 from tests.faults.injection import SHIFT, Injection
+from tests.faults.wrong_clock import WrongClock
 from tests.lab_fixture import LocalLab
 
 #: Slots of the lab: more than the machine has cores, as its runs mostly sleep.
@@ -31,22 +32,13 @@ CLEAN = 20.0
 class LocalWorld:
     """One local lab, and one project after the other."""
 
-    def __init__(self, folder: Path, faketime: str = "") -> None:
-        """``faketime``: the library that lets the lab's clock be wrong; empty: it stays right."""
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.home = folder / "lab"
         self.home.mkdir(parents=True)
-        self._clock = folder / "clock"
-        self._clock.write_text("+0")
+        self._clock = WrongClock(folder)
         self._has_disk = self._mount()
-        variables = {"LABFLEET_SLOTS": str(SLOTS), "LABFLEET_IDLE_SECONDS": "600"}
-        if faketime:
-            variables |= {
-                "LD_PRELOAD": faketime,
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "FAKETIME_CACHE_DURATION": "1",
-            }
+        variables = {"LABFLEET_SLOTS": str(SLOTS), "LABFLEET_IDLE_SECONDS": "600", **self._clock.variables}
         self.lab = LocalLab(self.home, variables)
         self._stray = campaign.stray()
         self._count = 0
@@ -63,11 +55,10 @@ class LocalWorld:
             "hub killed": lambda: self._kill("hub"),
             "Redis killed": lambda: self._kill("redis"),
             "client killed": self._kill_client,
+            "clock 10 min off": self._shift_clock,
         }
         if self._has_disk:
             self.faults["disk full"] = self._fill_disk
-        if faketime:
-            self.faults["clock 10 min off"] = self._shift_clock
 
     def _mount(self) -> bool:
         """Give the lab a small disk of its own; False where that is not allowed."""
@@ -237,11 +228,6 @@ class LocalWorld:
 
     def _shift_clock(self) -> Injection:
         now = time.time()
-        self._set_clock(SHIFT)
-        self._later(SHIFTED, lambda: self._set_clock(0))
+        self._clock.set(SHIFT)
+        self._later(SHIFTED, lambda: self._clock.set(0))
         return Injection("clock 10 min off", now)
-
-    def _set_clock(self, seconds: int) -> None:
-        half = self._clock.with_suffix(".new")
-        half.write_text(f"+{seconds}")
-        os.replace(half, self._clock)

@@ -19,6 +19,8 @@ from runner.housekeeping import client, head, repositories, worker
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import Limits
 from runner.job_queue import WorkerEnd
+from runner.leases import Lease
+from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
 from runner.messages import CampaignPrepared, Event
@@ -274,10 +276,13 @@ def test_a_product_that_only_its_builder_has_left_comes_to_the_head_again(lab: L
     (lab.root / "simulate").chmod(0o755)
     foreman = Foreman(msgspec.structs.replace(lab.submit(), launch=Launch("./simulate")))
     sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
-    builder = Builder(Machine("w1", lab.paths, 1, "", "", "", "", "", ""), foreman, lab.head, sender)
+    line, lease = Line(foreman), Lease("builder", "ipc:///nowhere")
+    line.start()
+    builder = Builder(Machine("w1", lab.paths, 1, "", "", "", "", "", ""), foreman, lab.head, sender, line, lease)
 
     def prepared() -> CampaignPrepared:
         builder.prepare("one")
+        line.flush()
         event = foreman.told.pop()
         assert isinstance(event, CampaignPrepared), event
         return event

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from runner import disk, shell
-from runner.checkouts import locked
+from runner import disk, shell, usage
 from runner.log_stream import Piece
 from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, RunStarted, SlotDied
 from runner.model import Attempt, Kind, Limits, Outcome, decode
-from runner.paths import AttemptPaths
+from runner.paths import AttemptPaths, lock_of
 from tests.conftest import eventually, needs
 from tests.lab_fixture import LocalLab
 from tests.worker_fixture import Host, is_alive, pids_in, running_host, seconds_until_gone
@@ -249,7 +248,7 @@ def test_reports_tell_what_each_slot_has(host: Host) -> None:
 def test_reports_tell_what_the_builder_has(host: Host) -> None:
     # Given a builder that has to wait for a mirror
     host.campaign("exit 0")
-    with locked(host.paths.mirror("p").with_suffix(".lock")):
+    with usage.held(lock_of(host.paths.mirror("p"))):
         # When it gets a build job, then the report says so
         host.jobs.put_build("c1")
         eventually(lambda: Held("builder", "c1") in host.reports()[-1].holds, "the builder's lease")

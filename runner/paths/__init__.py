@@ -1,0 +1,64 @@
+"""Every file name of labfleet, in one place.
+
+Layout of a lab's home (``$LABFLEET_HOME``, by default ``~/.local/state/labfleet``); in a remote lab the head holds
+the first half and every worker the second::
+
+    lab.json lab.lock log/        what runs, and what it said
+    redis/                        append-only file
+    git/PROJECT.git               git server: one bare repository per project
+    products/KEY/                 product.json, tree/
+    incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
+    campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
+                                  lost.jsonl, end.json, and the marks cancelled, resumed, collected
+    removed.log store.lock        which campaigns were removed, and why; held while one is removed or resumed
+    drained.json                  machines that get no runs because somebody said so
+    logs/ID/                      the log hub's files
+    keys/                         CURVE keys: the lab's own, and the public ones of people and workers
+
+    mirror/PROJECT.git            this host's copy of the repositories
+    products/KEY/                 this host's copy of the products
+    builds/…/                     the builder's working trees
+    checkouts/TREE-KEY/           commit and products, shared by all slots, read-only; TREE-KEY.use is locked by users
+    private/…/                    private directories of running processes
+    spool/PARCEL/                 finished attempts that wait for the uploader
+    outgoing/PARCEL/              what the builder is about to deliver
+    keys/                         CURVE keys: the machine's own
+
+    snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
+    remote/LAB/                   the client's: its key for a remote lab, and results on their way home
+    notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it
+"""
+
+from runner.paths.campaign import (
+    AttemptPaths,
+    CampaignPaths,
+    attempt_parcel,
+    build_log_parcel,
+    parsed_parcel,
+    stored_name,
+)
+from runner.paths.home import CAMPAIGNS, LONGEST_NAME, PARTIAL, HomePaths
+from runner.paths.lab import CODE, EXAMPLE, GENERATED, SNAPSHOT_ROOT, SOURCE, LabPaths, half_of, home, lock_of, use_of
+
+__all__ = [
+    "CAMPAIGNS",
+    "CODE",
+    "EXAMPLE",
+    "GENERATED",
+    "LONGEST_NAME",
+    "PARTIAL",
+    "SNAPSHOT_ROOT",
+    "SOURCE",
+    "AttemptPaths",
+    "CampaignPaths",
+    "HomePaths",
+    "LabPaths",
+    "attempt_parcel",
+    "build_log_parcel",
+    "half_of",
+    "home",
+    "lock_of",
+    "parsed_parcel",
+    "stored_name",
+    "use_of",
+]
