@@ -293,6 +293,18 @@ def test_a_campaign_that_is_resumed_is_under_way_with_what_is_done(tmp_path: Pat
     assert records(lab.campaign("one")) == {0: done, 1: others[0], 2: others[1]}
 
 
+def test_a_run_that_was_given_up_keeps_its_last_attempt_s_number_when_it_is_resumed(store: LabPaths) -> None:
+    # Given a run that was given up, of whose losses nothing else was written down
+    place = store.campaign("one")
+    results.give_up(place, lost_for_good(2, 3))
+    ledger.note_end(place, end_of())
+    # When its campaign is resumed, then the attempt is known, so that no other gets its number
+    ledger.reopen(place)
+    kept = ledger.read(place)
+    assert kept
+    assert [(past.run, past.number, past.error) for past in kept.past] == [(2, 3, "given up")]
+
+
 def test_a_run_that_fails_again_after_a_resume_is_over(tmp_path: Path) -> None:
     # Given a resumed campaign, a run of which has failed as often as it may, when it fails again, then it is over
     lab = LabPaths(tmp_path)
