@@ -45,10 +45,12 @@ class Intake:
         for work in (self._read_events, self._commit_deliveries):
             threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
 
-    def look_again(self) -> None:
-        """Take what has arrived complete, even if whoever brought it could not tell any more."""
-        for outcome in results.arrived(self._paths):
+    def look_again(self) -> list[Outcome]:
+        """Take what has arrived complete, even if whoever brought it could not tell any more; return it."""
+        arrived = results.arrived(self._paths)
+        for outcome in arrived:
             self._delivered.put(outcome)
+        return arrived
 
     def _outlet(self) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.PUSH)

@@ -120,7 +120,7 @@ def test_a_campaign_that_does_not_want_more() -> None:
                 machine("red", "unwell", "its disk is full"),
                 machine("blue", "away", "nothing was heard from it for 9 s"),
             ],
-            "no machine takes runs. red is unwell: its disk is full. blue is away: unheard for 9 s.",
+            "no machine takes runs. red is unwell: its disk is full. blue is away: nothing was heard from it for 9 s.",
         ),
         (
             [RED, machine("blue", "draining", "anna has drained it; labfleet undrain blue gives it runs again")],

@@ -152,6 +152,7 @@ class Books:
 
     def _give_up(self, state: CampaignState, last: Past) -> None:
         """End a run that was lost too often."""
+        times = sum(past.run == last.run and past.kind == "lost" for past in state.past)
         outcome = Outcome(
             campaign=state.campaign.id,
             run=last.run,
@@ -162,7 +163,7 @@ class Books:
             slot=last.slot,
             started=last.started,
             ended=last.ended,
-            error=f"given up after {last.number} attempts: {last.error}",
+            error=f"given up after it was lost {times} times: {last.error}",
         )
         if results.give_up(self._paths.campaign(state.campaign.id), outcome):
             self.outcome(state, outcome)

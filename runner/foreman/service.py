@@ -178,12 +178,20 @@ class Foreman:
                 self._books.remind(state)
         now = self._hosts.now
         self._look_for_unbegun(now)
-        if any(now - one.renewed > leases.LEASE for state in self._states() for one in state.expected.values()):
-            self._intake.look_again()
+        self._look_for_arrived(now)
         self._lose(lambda state, now_is: leases.expire(state, now, now_is))
         self._build_again([state for state in self._states() if leases.is_build_lost(state, now)])
-        for state in self._states():
-            self._books.end_if_over(state)
+        if now >= self._feeds_from:  # before that, nobody has told what is on its way
+            for state in self._states():
+                self._books.end_if_over(state)
+
+    def _look_for_arrived(self, now: float) -> None:
+        """Outcomes that are overdue may have arrived without anybody to tell; then they are committed, and not lost."""
+        overdue = [state for state in self._states() if leases.has_overdue(state, now)]
+        if overdue:
+            arrived = self._intake.look_again()
+            for state in overdue:
+                leases.note_arrived(state, arrived, now)
 
     def _states(self) -> list[CampaignState]:
         return list(self._books.states.values())
@@ -194,7 +202,9 @@ class Foreman:
             for host, late in leases.unbegun(state, now).items():
                 queued = self._jobs.queued(host)
                 leases.note_queued(state, late & queued, now)
-                campaign_state.take_back(state, host, late - queued)
+                campaign_state.take_vanished(state, host, late - queued)
+            for host in leases.stranded(state, self._hosts.serving()):
+                self._take_back(host)
 
     def _lose(self, losing: Callable[[CampaignState, float], list[Past]]) -> None:
         """Let each campaign lose what is gone, and its runs begin again."""
@@ -268,7 +278,7 @@ class Foreman:
             case ChunkEnded():
                 if event.error:
                     self._hosts.take_trouble(event.host, event.error)
-                self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now))
+                self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now, time.time()))
             case RunStarted():
                 if campaign_state.take_run_started(state, event):
                     self._books.tell(event.campaign, event)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 
 from runner.messages import Held, HostReport
-from runner.model import Attempt, Past
+from runner.model import Attempt, Outcome, Past
 from runner.paths import parsed_parcel
 from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk, note_number
 
@@ -82,6 +82,20 @@ def expire(state: CampaignState, now: float, now_is: float) -> list[Past]:
             wanted = [expected.attempt] if state.is_wanted(expected.attempt) else []
             lost += lose(state, wanted, expected.host, "", UNHEARD, now_is)
     return lost
+
+
+def has_overdue(state: CampaignState, now: float) -> bool:
+    """Say whether an outcome is expected of which nobody has told for too long."""
+    return any(now - expected.renewed > LEASE for expected in state.expected.values())
+
+
+def note_arrived(state: CampaignState, arrived: Collection[Outcome], now: float) -> None:
+    """Outcomes are in the head's incoming folder: they are committed as soon as that is possible."""
+    for outcome in arrived:
+        expected = state.expected.get(outcome.run)
+        attempt = Attempt(outcome.run, outcome.attempt)
+        if outcome.campaign == state.campaign.id and expected and expected.attempt == attempt:
+            expected.renewed = now
 
 
 def unbegun(state: CampaignState, now: float) -> dict[str, set[str]]:

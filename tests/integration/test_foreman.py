@@ -410,6 +410,7 @@ def test_what_is_not_done_can_be_resumed(world: World) -> None:
     world.holds = ()
     eventually(world.has_ended, "the end")
     # When it is resumed
+    world.paths.product("k").mkdir(parents=True)
     world.other.ask(Resume("c1"))
     # Then the other one alone is done
     assert not world.redis.exists("labfleet:cancelled:c1")
@@ -423,6 +424,22 @@ def test_what_is_not_done_can_be_resumed(world: World) -> None:
     # … and then there is nothing to resume
     with pytest.raises(LabFailed, match="are done"):
         world.other.ask(Resume("c1"))
+
+
+def test_a_campaign_that_is_resumed_is_built_again_if_its_product_is_gone(world: World) -> None:
+    # Given a cancelled campaign, whose product was removed since
+    world.begin()
+    world.other.ask(Cancel("c1"))
+    world.holds = ()
+    world.workers.post(SlotDied("red", "slot1"))
+    eventually(world.has_ended, "the end")
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    # When it is resumed, then it is built first
+    world.other.ask(Resume("c1"))
+    eventually(lambda: queued(world.redis, BUILD_QUEUE) == ["c1"], "the build job")
+    assert world.chunks() == []
+    world.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", (Run(0, {}),))))
+    eventually(world.chunks, "a chunk")
 
 
 def test_a_cancelled_campaign_ends_when_the_slot_dies_that_still_had_a_run(world: World) -> None:
