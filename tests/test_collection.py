@@ -36,6 +36,8 @@ class Home:
     def collect(self, run: int, files: Contents = SCALARS, kind: Kind = "done", given: tuple[str, ...] = ()) -> Outcome:
         """Deliver, commit and collect a run."""
         outcome = deliver(self.store, run, files=files, kind=kind, given=given)
+        if kind == "cancelled":
+            self.store.campaign("one").cancelled.touch()
         results.commit(self.store, [outcome])
         assert results.record(self.store.campaign("one"), run) == outcome
         self.collector.collect(outcome)
