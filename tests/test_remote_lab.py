@@ -260,7 +260,8 @@ class Transfer:
         self._ssh = self._script(
             "ssh",
             f"shift; cd {folder}; n=$(ls | grep -c sent); limit=$(sed -n $((n + 1))p limits)\n"
-            'eval "$@" | dd bs=64k iflag=count_bytes count=${limit:-1000000000} status=none | tee sent.$n',
+            'eval "$@" | dd bs=64k iflag=count_bytes count=${limit:-1000000000} status=none | tee sent.$n\n'
+            '[ -z "$limit" ] || sleep 1  # the end of the connection must not be noticed before what has come is read',
         )
         monkeypatch.setattr(remote_lab, "ENTRY", str(entry))
         (folder / "limits").touch()

@@ -935,7 +935,8 @@ def test_the_live_view_tells_of_repeated_attempts_and_counts_nothing_twice(termi
     terminal.view.event(preparing(24))
 
     # When twelve attempts are lost, and the lab tells everything twice
-    events = [*(failed_attempt(run) for run in range(12)), committed(0), committed(1, "timeout")]
+    events: list[messages.AnyEvent] = [*(failed_attempt(run) for run in range(12)), committed(0)]
+    events.append(committed(1, "timeout"))
     for event in (*events, *events):
         terminal.view.event(event)
     terminal.view.tick()
