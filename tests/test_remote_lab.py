@@ -1,24 +1,30 @@
 """The way to a remote lab: a person's own SSH login, host keys, tunnels, and what the head says."""
 
+import errno
 import getpass
 import json
 import os
+import random
 import shutil
 import socket
 import socketserver
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from runner import remote_lab
 from runner.curve import KeyPair
 from runner.errors import LabFailed
-from runner.model import PROTOCOL
-from runner.paths import LabPaths
-from runner.remote_lab import Welcome
+from runner.lab import LabAway
+from runner.model import PROTOCOL, Outcome
+from runner.paths import AttemptPaths, CampaignPaths, LabPaths
+from runner.remote_lab import RemoteLab, Welcome
 from runner.ssh import Login
 from tests.conftest import eventually, needs
 from tests.ssh_server import SshServer, make_key, ssh_server
@@ -238,3 +244,106 @@ def test_a_client_that_leaves_cuts_off_no_other(
         # Then that comes to its end
         assert busy.communicate(b"all of it")[0] == b"all of it"
         assert busy.returncode == 0
+
+
+# ---- results on their way home -----------------------------------------------------------------------------------
+
+
+class Transfer:
+    """A remote lab whose connections are cut after so many bytes: real rsync at both ends, a pipe between them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        needs("rsync")
+        self.folder = folder
+        self.store = CampaignPaths(folder / "head" / "one")
+        entry = self._script("entry", f'shift; cd {folder}/head; exec rsync "$@"')
+        self._ssh = self._script(
+            "ssh",
+            f"shift; cd {folder}; n=$(ls | grep -c sent); limit=$(sed -n $((n + 1))p limits)\n"
+            'eval "$@" | dd bs=64k iflag=count_bytes count=${limit:-1000000000} status=none | tee sent.$n\n'
+            '[ -z "$limit" ] || sleep 1  # the end of the connection must not be noticed before what has come is read',
+        )
+        monkeypatch.setattr(remote_lab, "ENTRY", str(entry))
+        (folder / "limits").touch()
+        login = SimpleNamespace(name="head", ssh=lambda: [str(self._ssh)], tunnel=nullcontext)
+        self.lab = RemoteLab(cast("Login", login), welcome(PROTOCOL), KEYS, LabPaths(folder / "client"))
+
+    def _script(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def commit(self, data: bytes) -> Outcome:
+        """Put a run's file into the lab's result store."""
+        attempt = AttemptPaths(self.store.committed(0, 1, done=True))
+        attempt.file("x.vec").parent.mkdir(parents=True)
+        attempt.file("x.vec").write_bytes(data)
+        attempt.log.write_bytes(b"log")
+        return Outcome("one", 0, 1, "done", 0, "red", "slot1", 0.0, 1.0)
+
+    def cut(self, *limits: int) -> None:
+        """Have the next connections end after so many bytes."""
+        (self.folder / "limits").write_text("".join(f"{limit}\n" for limit in limits))
+
+    @property
+    def arrived(self) -> Path:
+        """Where the run's file comes home to first."""
+        return AttemptPaths(self.lab.paths.campaign("one").committed(0, 1, done=True)).file("x.vec")
+
+    @property
+    def sent(self) -> list[int]:
+        """Bytes that came over each connection."""
+        return [path.stat().st_size for path in sorted(self.folder.glob("sent.*"))]
+
+
+@pytest.fixture
+def transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transfer:
+    return Transfer(tmp_path, monkeypatch)
+
+
+def test_a_transfer_that_was_cut_goes_on_where_it_was(transfer: Transfer) -> None:
+    # Given a large result, and a connection that breaks when most of it has come
+    data = random.Random(1).randbytes(4 << 20)
+    outcome = transfer.commit(data)
+    transfer.cut(3 << 20)
+    # When it is fetched, then it is complete, and what had come was not sent again
+    transfer.lab.bring("one", [outcome])
+    assert transfer.arrived.read_bytes() == data
+    first, second = transfer.sent
+    assert 1 << 20 < first <= 3 << 20
+    assert first + second < 5 << 20
+
+
+def test_a_truncated_file_never_has_its_name(transfer: Transfer) -> None:
+    # Given a lab that cannot be reached for longer, in the middle of a result
+    outcome = transfer.commit(random.Random(1).randbytes(4 << 20))
+    transfer.cut(*[1 << 20] * remote_lab.MOST_TRIES)
+    # When it is fetched, then the client says that it can be tried again, and no half file passes for a whole one
+    with pytest.raises(LabAway, match="just now"):
+        transfer.lab.bring("one", [outcome])
+    assert not transfer.arrived.exists()
+
+
+def test_a_full_disk_of_the_client_is_told_as_such(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an rsync whose own end finds no room
+    outcome = transfer.commit(b"x")
+    program = transfer.folder / "bin" / "rsync"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'rsync: [receiver] write failed: No space left on device (28)' >&2; exit 11\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    # When results are fetched, then that is what is said
+    with pytest.raises(OSError, match="No space left") as full:
+        transfer.lab.bring("one", [outcome])
+    assert full.value.errno == errno.ENOSPC
+
+
+def test_what_the_lab_does_not_have_is_no_reason_to_try_again(transfer: Transfer) -> None:
+    # Given a run whose files are not in the lab, when they are fetched, then that is an error at once
+    outcome = transfer.commit(b"x")
+    shutil.rmtree(transfer.store.root)
+    with pytest.raises(LabFailed, match="cannot be fetched") as failed:
+        transfer.lab.bring("one", [outcome])
+    assert not isinstance(failed.value, LabAway)
+    assert len(transfer.sent) == 1

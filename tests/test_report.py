@@ -15,6 +15,8 @@ from rich.console import Console
 
 from runner import messages, model, report
 from runner.errors import ExitCode
+from runner.notes import Note
+from runner.report import campaign_table
 from runner.report.live import BATCH, LiveView
 from runner.report.views import PlainView, QuietView
 
@@ -887,3 +889,61 @@ def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
         "warnings": [],
         "exit_code": 1,
     }
+
+
+# ---- the lab's campaigns -----------------------------------------------------------------------------------
+
+
+def test_the_table_of_campaigns_says_how_far_each_is_and_where_its_results_are() -> None:
+    # Given a campaign under way, one that is at home, one that was refused, and a note about another lab's
+    lists = [
+        messages.CampaignStatus("20260101-120000-3f2a", "aloha", "General", "ada", "running", 24, 12, 1, 2, 1.0),
+        messages.CampaignStatus("20260101-130000-99aa", "inet", "Quick", "bob", "done", 5, 5, 0, 0, 1.0, 2.0, True),
+        messages.CampaignStatus("20260101-140000-77bb", "inet", "Quick", "bob", "refused", 0, 0, 0, 0, 1.0, 2.0),
+    ]
+    note = Note("20260101-150000-dead", "ada@head", "/home/ada/aloha", ".", "aloha", "General", 1.0)
+
+    # When they are listed
+    lines = campaign_table.table(lists, [note]).splitlines()
+
+    # Then each has its line, numbers are aligned, and what is elsewhere is named
+    assert lines[0].split() == ["campaign", "project", "config", "user", "state", "done", "failed", "since", "results"]
+    assert re.fullmatch(
+        r"20260101-120000-3f2a  aloha +General +ada +running +12/24 +1 +\d{4}-\S+ \S+  in the lab", lines[1]
+    )
+    assert lines[2].endswith("home")
+    assert lines[4] == "not at home yet, and in other labs: 20260101-150000-dead (ada@head)"
+    assert json.loads(campaign_table.as_json(lists))[1] == {
+        "campaign": "20260101-130000-99aa",
+        "project": "inet",
+        "config": "Quick",
+        "user": "bob",
+        "state": "done",
+        "total": 5,
+        "done": 5,
+        "failed": 0,
+        "running": 0,
+        "submitted": 1.0,
+        "ended": 2.0,
+        "results": "home",
+    }
+    assert campaign_table.table([]) == "no campaigns"
+
+
+def test_the_live_view_tells_of_repeated_attempts_and_counts_nothing_twice(terminal: Terminal) -> None:
+    # Given a campaign
+    terminal.view.event(preparing(24))
+
+    # When twelve attempts are lost, and the lab tells everything twice
+    events: list[messages.AnyEvent] = [*(failed_attempt(run) for run in range(12)), committed(0)]
+    events.append(committed(1, "timeout"))
+    for event in (*events, *events):
+        terminal.view.event(event)
+    terminal.view.tick()
+
+    # Then ten are told, each once, and the picture counts each run once
+    text = "\n".join(terminal.rows(width=200, height=60))
+    assert text.count("begun again") == 10
+    assert text.count("more attempts are made again") == 1
+    assert text.count("FAILED (timeout)") == 1
+    assert "1/24 done, 1 failed" in terminal.rows(height=60)[-1]

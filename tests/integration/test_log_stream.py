@@ -15,6 +15,7 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner import log_stream
 from runner.log_stream import OPEN_FILES, PIECE, WAITING, GrowingLog, Piece, Sender, Viewer
 from runner.paths import LabPaths
 from tests.conftest import eventually
@@ -89,29 +90,29 @@ class Ends:
     """The slots' and viewers' ends of connections to hubs."""
 
     def __init__(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._kept: list[object] = []
 
     def sender(self, hub: RunningHub) -> Sender:
-        sender = Sender(self._context, hub.slots)
+        sender = Sender(self.context, hub.slots)
         self._kept.append(sender)
         return sender
 
     def viewer(self, hub: RunningHub, campaign: str, stream: str = "run-0.1", offset: int = 0) -> Viewer:
         """Return a viewer that follows a stream."""
-        viewer = Viewer(self._context, hub.viewers, campaign)
+        viewer = Viewer(self.context, hub.viewers, campaign)
         self._kept.append(viewer)
         viewer.follow(stream, offset)
         return viewer
 
     def socket(self, kind: int, endpoint: str) -> "zmq.Socket[bytes]":
-        socket = self._context.socket(kind)
+        socket = self.context.socket(kind)
         socket.connect(endpoint)
         self._kept.append(socket)
         return socket
 
     def close(self) -> None:
-        self._context.destroy(linger=0)
+        self.context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -504,3 +505,52 @@ def test_logs_are_for_their_owner_alone(hub: RunningHub, ends: Ends, campaign: s
     send(ends.sender(hub), Piece(campaign, "run-0.1", 0, b"secret"))
     eventually(lambda: hub.log(campaign, "run-0.1"), "the log")
     assert os.stat(hub.paths.log(campaign, "run-0.1")).st_mode & 0o077 == 0
+
+
+def test_a_viewer_asks_a_hub_again_that_has_forgotten_its_questions(
+    own_hub: RunningHub, ends: Ends, campaign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given viewers of a log that has not begun, and of one that has and grows
+    monkeypatch.setattr(log_stream, "SILENCE", 0.2)
+    own_hub.start()
+    data = text(1000)
+    viewers = [ends.viewer(own_hub, campaign, stream) for stream in ("run-0.1", "run-1.1")]
+    send(ends.sender(own_hub), Piece(campaign, "run-1.1", 0, data[:10]))
+    first = [await_piece(viewers[1])]
+    # When the hub is killed and started again, and then the logs come
+    own_hub.kill()
+    own_hub.start()
+    sender = ends.sender(own_hub)
+    send(sender, Piece(campaign, "run-0.1", 0, data, last=True), Piece(campaign, "run-1.1", 10, data[10:], last=True))
+    # Then each viewer gets every byte once, although it asked the hub that died
+    assert_each_byte_once(watch(viewers[0]), data)
+    assert_each_byte_once(first + watch(viewers[1]), data)
+
+
+def await_piece(viewer: Viewer) -> Piece:
+    found: list[Piece] = []
+
+    def received() -> bool:
+        if piece := viewer.receive():
+            found.append(piece)
+        return bool(found)
+
+    eventually(received, "a piece")
+    return found[0]
+
+
+def test_a_viewer_goes_on_at_another_hub_where_it_was(
+    own_hub: RunningHub, hub: RunningHub, ends: Ends, campaign: str
+) -> None:
+    # Given a viewer that has seen the beginning of a log
+    own_hub.start()
+    data = text(1000)
+    viewer = ends.viewer(own_hub, campaign)
+    send(ends.sender(own_hub), Piece(campaign, "run-0.1", 0, data[:400]))
+    first = [await_piece(viewer)]
+    # When it is connected anew, as after the lab was away
+    send(ends.sender(hub), Piece(campaign, "run-0.1", 0, data, last=True))
+    viewer.close()
+    viewer.connect(ends.context, hub.viewers)
+    # Then it gets the rest
+    assert_each_byte_once(first + watch(viewer), data)
