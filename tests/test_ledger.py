@@ -13,8 +13,8 @@ from runner.ledger import End
 from runner.messages import CampaignEnded, CampaignRefused, CampaignStatus
 from runner.model import Limits, Outcome, Past, encode
 from runner.paths import LabPaths
+from tests.test_collection import PREPARED
 from tests.test_results import (
-    PREPARED,
     Crash,
     Disk,
     assert_recorded_runs_are_complete,
