@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 
 from runner.messages import AnyEvent, Event
 from runner.model import Campaign, Chunk, Prepared, decode, encode
+from runner.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -205,13 +206,14 @@ class JobQueue:
 
         About once a second it yields even if there is none: so one knows that Redis answers.
         """
+        refusals = Refusals("event")
         while True:
             answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=1000)
             if not answer:
                 yield last, []
             for _, entries in answer or ():
                 last = entries[-1][0].decode()
-                yield last, [event for _, fields in entries if (event := _decoded(fields)) is not None]
+                yield last, [event for _, fields in entries if (event := _decoded(fields, refusals)) is not None]
 
     def drop_events(self, until: str) -> None:
         """Remove the events up to and including one; they have been dealt with."""
@@ -230,11 +232,11 @@ def _revoked(chunk: str) -> str:
     return f"labfleet:revoked:{chunk}"
 
 
-def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
+def _decoded(fields: Mapping[bytes, bytes], refusals: Refusals) -> AnyEvent | None:
     try:
         event: AnyEvent = decode(fields.get(b"event", b""), AnyEvent)
-    except ValueError:
-        log.warning("refused a malformed event: %.200r", fields)
+    except ValueError as error:
+        refusals.note(error)
         return None
     return event
 

@@ -4,7 +4,6 @@ A worker tells every two seconds what it has, in a thread of its own, since it m
 that is stopped tells nothing, and after five seconds it counts as having nothing.
 """
 
-import logging
 import threading
 from time import monotonic
 
@@ -13,8 +12,7 @@ import zmq
 from runner import shell
 from runner.messages import Held, Holding
 from runner.model import decode, encode
-
-log = logging.getLogger(__name__)
+from runner.refusals import Refusals
 
 #: Seconds between two messages of a worker, and after which one no longer counts.
 EVERY, AGE = 2.0, 5.0
@@ -75,11 +73,12 @@ class Leases:
             self._said.pop(worker, None)
 
     def _run(self, socket: "zmq.Socket[bytes]") -> None:
+        refusals = Refusals("lease")
         while True:
             try:
                 said: Holding = decode(socket.recv(), Holding)
             except ValueError as error:
-                log.warning("refused a malformed lease: %s", error)
+                refusals.note(error)
                 continue
             with self._lock:
                 self._said[said.worker] = (monotonic(), said.held)

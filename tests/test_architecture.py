@@ -61,7 +61,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
-    ("values, names, errors, processes, locks", {"model", "paths", "errors", "shell", "usage", "quantities"}),
+    (
+        "values, names, errors, processes, locks",
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals"},
+    ),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.

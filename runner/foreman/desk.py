@@ -1,7 +1,5 @@
 """Where clients are served: their requests, and the answers."""
 
-import logging
-
 import msgspec
 import zmq
 
@@ -32,9 +30,8 @@ from runner.messages import (
     Submit,
 )
 from runner.model import PROTOCOL, Campaign, decode, encode
+from runner.refusals import Refusals
 from runner.scheduling.explain import explain, explain_ended
-
-log = logging.getLogger(__name__)
 
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
@@ -50,6 +47,7 @@ class Desk:
         self.socket.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
         self.socket.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self.socket.set(zmq.LINGER, 1000)
+        self._refusals = Refusals("request")
         #: Somebody wants the lab to end.
         self.ends = False
 
@@ -71,7 +69,7 @@ class Desk:
             person = self._person(body)
             request: AnyRequest = decode(body.bytes, AnyRequest)
         except ValueError as error:
-            log.warning("refused a malformed request: %s", error)
+            self._refusals.note(error)
             self.send(client, Refused("the lab does not understand this request", "is it of the same version?"))
             return
         match request:

@@ -1,5 +1,6 @@
 """A real foreman with a real Redis; the workers are played by the tests."""
 
+import random
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from runner.messages import (
     Held,
     HostReport,
     HostUp,
+    Refused,
     Resume,
     RunCommitted,
     RunDelivered,
@@ -89,13 +91,18 @@ class World:
     def start_foreman(self) -> None:
         """Start a foreman, and clients of it."""
         argv = [sys.executable, "-c", _FOREMAN, str(self.paths.home), self._redis_url, self._lab.foreman]
-        self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2])
+        with (self.paths.home / "foreman.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2], stderr=log)
         self.client, self.other = ForemanClient(self._context, self._lab), ForemanClient(self._context, self._lab)
         self.seen: list[AnyEvent | AnyAnswer] = []
 
     def visitor(self) -> ForemanClient:
         """Return a client that follows nothing."""
         return ForemanClient(self._context, self._lab)
+
+    def said(self) -> str:
+        """Return what the foreman has logged."""
+        return (self.paths.home / "foreman.log").read_text()
 
     def kill_foreman(self) -> None:
         """Kill the foreman; its clients forget it."""
@@ -582,3 +589,49 @@ def test_the_list_of_campaigns_has_those_that_have_ended(world: World) -> None:
         ("c1", "done", 1, True),
         ("c2", "building", 0, False),
     ]
+
+
+def malformed(chance: random.Random) -> bytes:
+    """Return a message that is no request, or one of a kind that the foreman cannot take for anything."""
+    request = encode(Submit(campaign("evil")))
+    match chance.randrange(5):
+        case 0:
+            return chance.randbytes(chance.randrange(200))
+        case 1:
+            return request[: chance.randrange(len(request))]
+        case 2:
+            return b'{"type":"%s"}' % chance.choice([b"", b"Nonsense", b"RunCommitted", b"Status"])
+        case 3:
+            return request.replace(b'"evil"', chance.choice([b'"../evil"', b"null", b'""', b"7"]))
+        case _:
+            return b'{"type":"Follow","campaign":%s}' % chance.choice([b"[]", b"null", b"1", b"{}", b"nan"])
+
+
+def test_the_foreman_goes_on_after_malformed_messages(world: World) -> None:
+    # Given a campaign under way
+    chunk = world.begin()
+    # When ten thousand messages that make no sense come as requests, and many as events and jobs
+    chance = random.Random(4)
+    for start in range(0, 10_000, 500):
+        for _ in range(500):
+            world.other.socket.send(malformed(chance))
+        for _ in range(500):
+            assert world.other.socket.poll(60_000), f"no answer to one of the messages from {start} on"
+            assert isinstance(world.other.receive(AnyAnswer), Refused)
+    for _ in range(1000):
+        world.redis.xadd("labfleet:events", {chance.choice(["event", "x"]): chance.randbytes(chance.randrange(80))})
+    queue = f"rq:queue:{host_queue('red')}"
+    for number in range(200):
+        world.redis.hset(f"rq:job:odd-{number}", mapping={"data": chance.randbytes(40), "status": "queued"})
+        world.redis.rpush(queue, f"odd-{number}", f"absent-{number}")
+    # Then the campaign goes on to its end
+    world.deliver(chunk.attempts[0])
+    world.holds = ()
+    eventually(world.has_ended, "the end")
+    # … and all were counted and the first ones logged
+    world.process.terminate()
+    said = world.said()
+    assert "refused a malformed request (1 so far)" in said
+    assert "refused a malformed request (10000 so far)" in said
+    assert "refused a malformed event (1000 so far)" in said
+    assert said.count("\n") < 200
