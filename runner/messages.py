@@ -184,6 +184,8 @@ class CampaignEnded(Event, frozen=True):
     cancelled: bool
     #: Why it was cancelled, where nobody asked for that.
     reason: str = ""
+    #: When it ended, in seconds since the epoch by the head's clock.
+    time: float = 0.0
 
 
 #: What happens to one campaign.
@@ -239,6 +241,8 @@ class Collected(Request, frozen=True):
     """Everything of a campaign that has ended is at home; the lab need not keep it."""
 
     campaign: str
+    #: Which end this client has heard of: a campaign that was resumed since has more to bring home.
+    ended: float = 0.0
 
 
 class AskCampaigns(Request, frozen=True):
