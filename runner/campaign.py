@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from runner import campaigns, chosen_lab, collection, config, snapshot
-from runner.errors import LabFailed, LabfleetError
+from runner.errors import Cancelled, LabFailed, LabfleetError, WrongUse
 from runner.following import Follower
 from runner.homecoming import Destination, Home
 from runner.lab import ForemanClient, Lab, LabAway, LabRefused
@@ -124,7 +124,11 @@ def attach(
     notes = _notes()
     with campaigns.found(text, notes) as (connection, known):
         destination = campaigns.destination(known)
+        if resume and known.status and known.status.phase == "done":
+            raise WrongUse(f"all runs of campaign {known.id} are done", f"labfleet attach {known.id}  brings them home")
         view = views(known.name, known.config)
+        if known.note is None or Path(known.note.root) != destination:
+            view.note(f"it is not known where {known.id} was submitted: its results go to {destination}")
 
         def arrived(what: Campaign) -> Destination:
             place = Destination(destination, what.directory)
@@ -136,7 +140,7 @@ def attach(
                 _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
                 return _end(follower, began)
         except LabRefused as error:
-            if known.is_there or known.note is None:
+            if known.status or known.note is None:
                 raise
             notes.forget(known.id)
             raise LabFailed(error.message, f"it is not noted here any more\n{error.hint}".rstrip()) from None
@@ -230,7 +234,7 @@ def _end(follower: Follower, began: float) -> tuple[Result | None, Prepared]:
     prepared, campaign = follower.prepared, follower.what
     if prepared is None or campaign is None:  # cancelled by somebody before there was anything to do
         follower.farewell()
-        raise LabFailed(f"campaign {follower.id} was cancelled while it was built")
+        raise Cancelled(f"campaign {follower.id} was cancelled before its runs were known")
     result = _result(follower, follower.home, campaign, prepared, began) if follower.home else None
     follower.farewell()
     return result, prepared

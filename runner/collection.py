@@ -36,6 +36,8 @@ class Collector:
     #: The project's root.
     root: Path
     warnings: list[str] = field(default_factory=list)
+    #: The campaign's configuration.
+    config: str = "…"
     #: Read what is moved, and compare it with what was sent.
     verify: bool = False
     #: Whose file is at a path, or will be.
@@ -105,15 +107,16 @@ class Collector:
                 self._keep_first(file.path)
 
     def _look_at_home(self, outcome: Outcome, file: File, target: Path, again: bool) -> None:
-        """A file is not in the lab: another client of this campaign's has moved it home.  Else raises LabFailed."""
+        """A file is not in the lab: an earlier client of this campaign's has moved it home.  Is it still there?"""
         if self._is_there(target, file):
             return
-        if not again:
-            raise LabFailed(
-                f"{target} is neither in the lab nor at home as run {outcome.run} left it",
-                f"labfleet campaign --config … --runs {outcome.run} does this run again",
-            )
-        self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
+        if target.exists() and again:
+            self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
+            return
+        command = f"labfleet campaign --config {self.config} --runs {outcome.run}"
+        self._warn(
+            f"files of run {outcome.run} have come home before, and are not where they were: {command} makes them anew"
+        )
 
     def tidy(self, outcome: Outcome, places: Mapping[str, str]) -> None:
         """Remove half files that a killed client left."""

@@ -126,7 +126,7 @@ class Follower:
             self._close()
 
     def farewell(self) -> None:
-        """Everything is at home: tell the lab, which need not keep it, and forget it here.
+        """Everything is at home: tell the lab, which need not keep it, and expect nothing more of it here.
 
         What is noted stays where the lab does not agree, e.g. as the campaign was resumed since: there is more to come.
         """
@@ -142,7 +142,7 @@ class Follower:
             client.close()
         if self.home:
             self.home.tidy()
-        self._notes.forget(self.id)
+        self._notes.lay_aside(self.id)
 
     # ---- the way to the lab ----
 

@@ -66,7 +66,9 @@ class Home:
         self._connection, self._campaign, self._notes = connection, campaign, notes
         lab = connection.lab
         store = lab.paths.campaign(campaign.id)
-        self._collector = collection.Collector(store, self.paths, destination.root, verify=lab.is_remote)
+        self._collector = collection.Collector(
+            store, self.paths, destination.root, config=campaign.config, verify=lab.is_remote
+        )
         self._arrivals: dict[int, Arrival] = {}
         self._came_home: dict[tuple[int, int], list[str]] = {}
         self._waiting: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()

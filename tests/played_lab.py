@@ -16,6 +16,7 @@ from runner.messages import (
     AnyEvent,
     AnyRequest,
     AskCampaigns,
+    AskMachines,
     AskStatus,
     CampaignEnded,
     CampaignPrepared,
@@ -30,6 +31,8 @@ from runner.messages import (
     Explain,
     Explained,
     Follow,
+    Machines,
+    MachineStatus,
     Refused,
     Resume,
     RunCommitted,
@@ -161,6 +164,9 @@ class PlayedForeman:
                 self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
             case Drain():
                 self._send(client, Accepted())
+            case AskMachines():
+                found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
+                self._send(client, Machines(tuple(found), "", ""))
             case _:
                 self._take_campaign(client, request)
 
@@ -215,7 +221,12 @@ class PlayedForeman:
 
     def _reopen(self, campaign: str) -> None:
         history = self.history[campaign]
-        history[:] = [event for event in history if not isinstance(event, CampaignEnded)]
+        history[:] = [
+            event
+            for event in history
+            if not isinstance(event, CampaignEnded)
+            and not (isinstance(event, RunCommitted) and event.outcome.kind != "done")
+        ]
 
     def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
         self.incarnation += "'"
@@ -229,20 +240,23 @@ class PlayedForeman:
             kinds = {event.outcome.run: event.outcome.kind for event in history if isinstance(event, RunCommitted)}
             done = sum(kind == "done" for kind in kinds.values())
             runs = [len(event.prepared.runs) for event in history if isinstance(event, CampaignPrepared)]
-            ended = 9.0 if any(isinstance(event, CampaignEnded) for event in history) else None
+            ends = [event for event in history if isinstance(event, CampaignEnded | CampaignRefused)]
+            phase = "done" if done == sum(runs) else "failed"
+            if ends and isinstance(ends[-1], CampaignEnded) and ends[-1].cancelled:
+                phase = "cancelled"
             found.append(
                 CampaignStatus(
                     id=campaign.id,
                     name=campaign.name,
                     config=campaign.config,
                     user=campaign.user,
-                    phase="done" if ended else "running",
+                    phase=phase if ends else "running",
                     total=runs[-1] if runs else 0,
                     done=done,
                     failed=len(kinds) - done,
                     running=0,
                     submitted=campaign.submitted,
-                    ended=ended,
+                    ended=9.0 if ends else None,
                 )
             )
         return tuple(found)

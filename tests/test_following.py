@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from runner import campaign as client
 from runner import campaign_command, campaigns, following, homecoming, lab, local_lab
 from runner.campaign import Order
-from runner.errors import Detached, ExitCode, LabFailed, WrongUse
+from runner.errors import Cancelled, Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
     AnyEvent,
     AttemptFailed,
@@ -85,8 +85,8 @@ def one_of_two(played: PlayedLab) -> Script:
     return lambda what: [prepared(what, 2), played.committed(what, 0)]
 
 
-def the_rest(played: PlayedLab, what: Campaign) -> list[AnyEvent]:
-    return [played.committed(what, 1), CampaignEnded(what.id, cancelled=False)]
+def the_rest(played: PlayedLab, what: Campaign, attempt: int = 1) -> list[AnyEvent]:
+    return [played.committed(what, 1, attempt=attempt), CampaignEnded(what.id, cancelled=False)]
 
 
 def only(played: PlayedLab) -> Campaign:
@@ -339,7 +339,7 @@ def test_the_note_stays_as_long_as_the_lab_does_not_know_that_all_is_home(
     assert played.notes.read(result.campaign)
     played.played.deaf_to = ()
     attach()
-    assert played.notes.read(result.campaign) is None
+    assert played.notes.all() == []
     assert contents(project) == BOTH
 
 
@@ -626,13 +626,69 @@ def test_results_go_into_the_project_of_that_name_where_there_is_no_note(
         attach(campaign_id)
     assert not any(isinstance(request, Follow) for request in played.played.asked)
 
-    # And in one of the same name the results come home
+    # And in one of the same name the results come home, and it is said why they do
+    copy = project_of_that_name(tmp_path)
+    monkeypatch.chdir(copy)
+    watcher = Watcher()
+    attach(campaign_id, watcher)
+    assert contents(copy) == BOTH
+    assert watcher.notes == [f"it is not known where {campaign_id} was submitted: its results go to {copy}"]
+
+
+def project_of_that_name(tmp_path: Path) -> Path:
     copy = tmp_path / "copy" / "model"
     copy.mkdir(parents=True)
     (copy / "labfleet.toml").touch()
-    monkeypatch.chdir(copy)
-    attach(campaign_id)
-    assert contents(copy) == BOTH
+    return copy
+
+
+def test_a_campaign_that_is_at_home_still_belongs_to_its_project(
+    played: PlayedLab, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a campaign of which everything is at home, one run failed, and another project of the same name
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+    copy = project_of_that_name(tmp_path)
+    played.played.script = lambda what: the_rest(played, what, attempt=2)
+
+    # When it is resumed from there, or from a folder that is in no project, then its results go where they belong
+    for folder in (copy, tmp_path):
+        monkeypatch.chdir(folder)
+        watcher = Watcher()
+        attach(first.campaign, watcher, resume=folder == copy)
+        assert watcher.notes == []
+    assert contents(project) == BOTH
+    assert [path.name for path in copy.iterdir()] == ["labfleet.toml"]
+
+    # And there is nothing more to resume
+    with pytest.raises(WrongUse, match="are done"):
+        attach(first.campaign, resume=True)
+
+
+def test_results_that_were_moved_away_do_not_keep_the_rest_from_coming_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which everything came home, one run failed, and whose results were moved away then
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+    (project / "results").rename(project / "elsewhere")
+
+    # When it is resumed, then what is new comes home, and the person is told of the rest
+    played.played.script = lambda what: the_rest(played, what, attempt=2)
+    second = attach(first.campaign, resume=True)
+    assert contents(project) == {"General-#1.sca": "of run 1"}
+    assert [run["kind"] for run in manifest(project)["runs"]] == ["done", "done"]
+    (warning,) = second.warnings
+    assert "run 0 have come home before" in warning
+    assert "labfleet campaign --config General --runs 0" in warning
 
 
 def test_nobody_fetches_the_results_of_somebody_else(played: PlayedLab, project: Path) -> None:
@@ -730,12 +786,14 @@ def test_cancelling_says_what_is_kept_and_how_to_go_on(played: PlayedLab, projec
     # Then the person is told
     assert Cancel(what.id) in played.played.asked
     assert told == (
-        f"campaign {what.id} is cancelled: 1 of 2 runs are done, and kept\n"
+        f"campaign {what.id} is cancelled: 1 of 2 runs is done\n"
         f"labfleet attach {what.id}  brings home what is not; labfleet resume {what.id}  goes on with it"
     )
-    # and nothing more can be cancelled without a name
+    # and nothing more can be cancelled, with a name or without
     with pytest.raises(WrongUse, match="no campaign of yours is under way"):
         campaigns.cancel("")
+    with pytest.raises(WrongUse, match="has ended: cancelled"):
+        campaigns.cancel(what.id)
 
 
 def test_a_campaign_that_does_not_end_is_not_waited_for_for_ever(
@@ -758,6 +816,23 @@ def test_a_lab_explains_and_drains(played: PlayedLab, project: Path) -> None:
     assert campaigns.explain(what.id[-4:], 1) == f"{what.id} 1: all slots are busy"
     campaigns.drain("w2", drained=True)
     assert Drain("w2", True) in played.played.asked
+    with pytest.raises(WrongUse, match="no machine w9") as wrong:
+        campaigns.drain("w9", drained=True)
+    assert wrong.value.hint == "known: w1, w2"
+
+
+def test_who_waits_for_a_campaign_that_is_cancelled_while_it_is_built_is_told_so(
+    played: PlayedLab, project: Path
+) -> None:
+    # Given a campaign that somebody cancels before there are runs
+    played.played.script = lambda what: [CampaignEnded(what.id, cancelled=True)]
+
+    # When its client hears that, then the exit status is that of a cancelled campaign, also for who comes later
+    follows: tuple[Callable[[], Result], ...] = (lambda: run(project), lambda: attach(only(played).id))
+    for follow in follows:
+        with pytest.raises(Cancelled) as cancelled:
+            follow()
+        assert cancelled.value.exit_code == ExitCode.RUN_FAILED
 
 
 def test_the_lab_s_campaigns_are_listed_with_those_that_are_elsewhere(played: PlayedLab, project: Path) -> None:

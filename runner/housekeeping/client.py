@@ -67,7 +67,7 @@ def _is_gone(one: Shared) -> bool:
 
 
 def _tidy_notes(paths: LabPaths, now: float) -> list[str]:
-    notes = list(paths.notes.iterdir()) if paths.notes.is_dir() else []
+    notes = [note for folder in (paths.notes, paths.at_home) if folder.is_dir() for note in folder.iterdir()]
     old = [note for note in notes if now - note.stat().st_mtime > FORGOTTEN_DAYS * DAY]
     for note in old:
         note.unlink()
