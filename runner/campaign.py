@@ -138,7 +138,7 @@ def attach(
         try:
             with Follower(connection, known.id, notes, view, arrived, verbose=verbose) as follower:
                 _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
-                return _end(follower, began)
+                return _end(follower, began, since_submitted=not resume)
         except LabRefused as error:
             if known.status or known.note is None:
                 raise
@@ -229,14 +229,20 @@ def _follow(follower: Follower, request: Submit | Follow | Resume, view: View) -
         raise
 
 
-def _end(follower: Follower, began: float) -> tuple[Result | None, Prepared]:
-    """Write the manifest, tell the lab that everything is at home, and sum up."""
+def _end(follower: Follower, began: float, *, since_submitted: bool = False) -> tuple[Result | None, Prepared]:
+    """Write the manifest, tell the lab that everything is at home, and sum up.
+
+    ``since_submitted``: what is told is how long the campaign took, not this client.
+    """
     prepared, campaign = follower.prepared, follower.what
     if prepared is None or campaign is None:  # cancelled by somebody before there was anything to do
         follower.farewell()
         raise Cancelled(f"campaign {follower.id} was cancelled before its runs were known")
     result = _result(follower, follower.home, campaign, prepared, began) if follower.home else None
     follower.farewell()
+    if result and since_submitted and follower.ended and follower.ended.time:
+        took = max(0.0, follower.ended.time - campaign.submitted)
+        result = msgspec.structs.replace(result, seconds=took)
     return result, prepared
 
 
@@ -248,7 +254,10 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
     warnings = list(home.warnings)
     if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
         warnings.append("some runs left no file in the project: is an absolute result directory set?")
-    text = collection.manifest(campaign, prepared, follower.outcomes, home.places, warnings, past, reason)
+    is_cancelled = follower.ended is not None and follower.ended.cancelled
+    text = collection.manifest(
+        campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled
+    )
     collection.write_manifest(home.paths, text)
     return Result(
         campaign=campaign.id,
@@ -259,8 +268,9 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
         total=len(prepared.runs),
         outcomes=tuple(outcomes),
         logs={outcome.run: str(home.paths.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
+        places=home.places,
         warnings=tuple(warnings),
-        cancelled=follower.ended is not None and follower.ended.cancelled,
+        cancelled=is_cancelled,
         reason=reason,
         past=tuple(past),
         product_reused=not prepared.built,

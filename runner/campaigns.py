@@ -180,9 +180,7 @@ def cancel(text: str) -> str:
         client.ask(Follow(meant))
         total, done, has_ended = _last_words(client)
         state = "is cancelled" if has_ended else f"is being cancelled, but has not ended within {LAST_SECONDS:.0f} s"
-        kept = (
-            f"{done or 'none'} of {total} runs {'is' if done == 1 else 'are'} done" if total else "it had no runs yet"
-        )
+        kept = f"{done or 'none'} of {total} runs are done" if total else "it had no runs yet"
         brings = f"labfleet attach {meant}  brings home what is not; " if total else ""
         return f"campaign {meant} {state}: {kept}\n{brings}labfleet resume {meant}  goes on with it"
 

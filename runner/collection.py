@@ -265,6 +265,8 @@ def manifest(
     warnings: Iterable[str],
     past: Iterable[Past] = (),
     reason: str = "",
+    *,
+    cancelled: bool = False,
 ) -> str:
     """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
 
@@ -299,6 +301,7 @@ def manifest(
             entry["kind"] = "not run"
         entry["attempts"] = _attempts(earlier.get(run.number, {}), outcome)
         runs.append(entry)
+    is_done = all(run.number in outcomes and outcomes[run.number].kind == "done" for run in prepared.runs)
     return pretty(
         {
             "labfleet": __version__,
@@ -318,6 +321,7 @@ def manifest(
             },
             "program": prepared.program,
             "limits": msgspec.to_builtins(campaign.limits),
+            "state": "cancelled" if cancelled else "done" if is_done else "failed",
             "reason": reason,
             "warnings": list(warnings),
             "runs": runs,

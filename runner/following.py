@@ -163,6 +163,7 @@ class Follower:
         said = ""
         while True:
             self._close()
+            self._check_stopped()
             try:
                 self._connection.renew()
                 self._foreman = ForemanClient(self._connection.context, self.lab)
@@ -224,11 +225,22 @@ class Follower:
     def _check_silence(self) -> None:
         """Ask a lab from which nothing is heard whether it is there.  Raises _Silent if it does not answer."""
         now = time.monotonic()
-        if self._asked is not None and now - self._asked > lab.PATIENCE:
-            raise _Silent
-        if self._asked is None and now - self._heard > SILENCE and self.ended is None:
+        if self.ended is not None or now - self._heard <= SILENCE:
+            return
+        self._check_stopped()
+        if self._asked is None:
             self._asked = now
             self._foreman.socket.send(encode(AskStatus()))
+        elif now - self._asked > lab.PATIENCE:
+            raise _Silent
+
+    def _check_stopped(self) -> None:
+        """Raise LabFailed if somebody has ended the lab: who did that would not want it to be started again by this."""
+        if self.lab.was_stopped():
+            raise LabFailed(
+                "the lab's services were ended",
+                f"campaign {self.id} goes on when they run again: labfleet attach {self.id}  starts them",
+            )
 
     def _check_status(self, status: Status) -> None:
         """Ask for everything again if the foreman is another one, or knows of more than this client has heard."""

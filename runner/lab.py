@@ -107,6 +107,10 @@ class Lab:
             if not any(word in name.upper() for word in PRIVATE_WORDS) and not name.startswith("LABFLEET_")
         }
 
+    def was_stopped(self) -> bool:
+        """Say whether somebody has ended the lab's services, as far as this client can know that."""
+        return False
+
     def bring(self, campaign: str, outcomes: Sequence[Outcome]) -> None:
         """Have the files of committed runs where ``paths`` names them.  Raises LabFailed."""
 

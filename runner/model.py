@@ -248,6 +248,8 @@ class Result(Value, frozen=True):
     outcomes: tuple[Outcome, ...]
     #: Run number to the path of its full log at the client.
     logs: dict[int, str]
+    #: Run number to where its files are: path in the run → path at home, relative to the project's root.
+    places: dict[int, dict[str, str]] = {}
     #: Sentences that the person has to know, e.g. of two runs that wrote the same file.
     warnings: tuple[str, ...] = ()
     cancelled: bool = False
@@ -257,7 +259,7 @@ class Result(Value, frozen=True):
     past: tuple[Past, ...] = ()
     #: True when nothing had to be compiled.
     product_reused: bool = False
-    #: Wall-clock seconds from the command to the last result at home.
+    #: Wall-clock seconds from the command to the last result at home; for who comes back, of the campaign.
     seconds: float = 0.0
 
 

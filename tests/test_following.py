@@ -1,6 +1,7 @@
 """A client may vanish at any time, and so may the lab: the campaign goes on, and its results come home."""
 
 import errno
+import json
 import os
 import signal
 import tempfile
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 
 from runner import campaign as client
-from runner import campaign_command, campaigns, following, homecoming, lab, local_lab
+from runner import campaign_command, campaigns, following, homecoming, lab, local_lab, report
 from runner.campaign import Order
 from runner.errors import Cancelled, Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
@@ -706,6 +707,46 @@ def test_nobody_fetches_the_results_of_somebody_else(played: PlayedLab, project:
 # ---- resuming ----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_told_of_files_is_where_they_are(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which a run failed
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+
+    # When it is over, then programs are told of files that are there, and the manifest says how it ended
+    told = json.loads(report.as_json(run(project)))
+    files = [file for one in told["runs"] for file in one["files"]]
+    assert len(files) == 2
+    assert all((project / file).is_file() for file in files)
+    assert manifest(project)["state"] == "failed"
+
+    # … as it does of one that was cancelled, and of one that is done
+    for script, state in ((cancelled_after_one(played), "cancelled"), (two_runs(played), "done")):
+        played.played.script = script
+        run(project)
+        assert manifest(project)["state"] == state
+
+
+def cancelled_after_one(played: PlayedLab) -> Script:
+    return lambda what: [prepared(what, 2), played.committed(what, 0), CampaignEnded(what.id, cancelled=True)]
+
+
+def test_who_comes_back_is_told_how_long_the_campaign_took(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that took a minute and was over before anybody looked
+    played.played.script = lambda what: [
+        prepared(what, 1),
+        played.committed(what, 0),
+        CampaignEnded(what.id, cancelled=False, time=what.submitted + 60.0),
+    ]
+    client.submit(Order("General", project))
+
+    # When its results are fetched, then that is what is told
+    assert attach().seconds == pytest.approx(60.0)
+
+
 def test_resuming_brings_home_only_what_is_new(played: PlayedLab, project: Path) -> None:
     # Given a campaign of which everything came home, one run failed; the other's file is a later campaign's by now
     played.played.script = lambda what: [
@@ -786,7 +827,7 @@ def test_cancelling_says_what_is_kept_and_how_to_go_on(played: PlayedLab, projec
     # Then the person is told
     assert Cancel(what.id) in played.played.asked
     assert told == (
-        f"campaign {what.id} is cancelled: 1 of 2 runs is done\n"
+        f"campaign {what.id} is cancelled: 1 of 2 runs are done\n"
         f"labfleet attach {what.id}  brings home what is not; labfleet resume {what.id}  goes on with it"
     )
     # and nothing more can be cancelled, with a name or without
