@@ -50,6 +50,9 @@ BUILD_HINTS = {
     "make": "install make",
 }
 
+#: What to do when OMNeT++ itself was not compiled for the mode.
+MODE_HINT = "OMNeT++ has not been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
+
 
 class Product(Value, frozen=True):
     """What a build left, beside its files."""
@@ -171,7 +174,8 @@ class Builder:
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
-                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}"
+                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}",
+                        MODE_HINT.format(mode=campaign.mode) if _MISSING_OMNETPP.search(text) else "",
                     )
         finally:
             growing.close()
@@ -267,6 +271,9 @@ def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], 
         raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
     return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
 
+
+#: The linker misses OMNeT++'s own libraries.
+_MISSING_OMNETPP = re.compile(r"cannot find -lopp(main|sim|envir|cmdenv)(_dbg)?\b")
 
 _FIRST_ERROR = re.compile(r"error:|undefined reference|cannot find -l|\*\*\* ")
 
