@@ -184,6 +184,8 @@ class CampaignEnded(Event, frozen=True):
     cancelled: bool
     #: Why it was cancelled, where nobody asked for that.
     reason: str = ""
+    #: When that was, by the head's clock, in seconds since the epoch: tells one end of a campaign from a later one.
+    time: float = 0.0
 
 
 #: What happens to one campaign.
@@ -199,6 +201,22 @@ CampaignEvent = (
     | AttemptFailed
     | CampaignTaken
     | CampaignEnded
+)
+
+#: What workers may tell.
+WorkerEvent = (
+    HostUp
+    | HostReport
+    | SlotDied
+    | BuildStarted
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | RunDelivered
+    | DeliveryFailed
 )
 
 AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
@@ -239,6 +257,8 @@ class Collected(Request, frozen=True):
     """Everything of a campaign that has ended is at home; the lab need not keep it."""
 
     campaign: str
+    #: The time of the end that is meant; 0: any.
+    ended: float = 0.0
 
 
 class AskCampaigns(Request, frozen=True):

@@ -233,6 +233,10 @@ class Prepared(Value, frozen=True):
     toolchain: str
     runs: tuple[Run, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        _check_name(self.key)
+
 
 class Result(Value, frozen=True):
     """What a campaign came to, as the person is told at its end and ``--json`` prints it."""
@@ -279,6 +283,8 @@ def decode(data: bytes | str, kind: Any) -> Any:
     """
     try:
         return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except msgspec.DecodeError:
         raw = data if isinstance(data, bytes) else data.encode()
         if b"\\ud" not in raw:
