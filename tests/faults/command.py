@@ -51,7 +51,7 @@ def main(seed: int | None, share: float, places: str) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lf-faults-") as folder:
         if places in ("local", "all"):
-            local = LocalWorld(Path(folder) / "local")
+            local = LocalWorld(Path(folder) / "local", rng)
             try:
                 _inject(local, LOCAL, share, rng, tally)
             finally:
@@ -75,7 +75,7 @@ def _on_machines(folder: Path, share: float, rng: random.Random, tally: Tally) -
         done = lab.client.run(["labfleet", "provision", "--inventory", "inventory.yml"], seconds=900)
         if done.status != 0:
             raise LabFailed(f"the machines cannot be provisioned: {done.stderr[-2000:]}")
-        _inject(MachineWorld(lab), MACHINES, share, rng, tally)
+        _inject(MachineWorld(lab, rng), MACHINES, share, rng, tally)
 
 
 def _inject(world: World, counts: Mapping[str, int], share: float, rng: random.Random, tally: Tally) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tests.faults import injection
 from tests.faults.campaign import RUNS, Verdict
 from tests.faults.injection import Injection, Tally
 
@@ -53,22 +54,23 @@ def disturb(world: World, plan: list[str], rng: random.Random, tally: Tally, say
     while world.poll():
         assert time.monotonic() - began < PATIENCE, f"the campaign does not end; injected so far: {injected}"
         if plan and time.monotonic() >= next_fault and world.in_flight():
-            told = world.faults[plan[-1]]()
-            if told is not None:
+            fault = world.faults[plan[-1]]()
+            if fault is not None:
                 plan.pop()
-                injected.append(told)
+                injected.append(fault)
                 next_fault = time.monotonic() + rng.uniform(*APART)
             else:  # whom it would hit is not there just now
                 plan.insert(0, plan.pop())
     world.undo_all()
     told, verdict = world.finish()
-    for injection in injected:
-        injection.look_at(told)
+    injection.explain(injected, told)
+    for one in injected:
+        one.lost, one.twice = len(verdict.lost), len(verdict.twice)
     tally.campaigns += 1
     tally.runs += RUNS
     tally.injections += injected
-    tally.lost += len(verdict.lost)
-    tally.twice += len(verdict.twice)
+    tally.lost += verdict.lost
+    tally.twice += verdict.twice
     if not verdict.is_good:
         tally.complaints.append(f"campaign {tally.campaigns} ({told['campaign']}), {injected}: {verdict}")
     repeated = sum(len(run["attempts"]) - 1 for run in told["runs"] if "attempts" in run)

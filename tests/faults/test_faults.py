@@ -18,7 +18,7 @@ def test_whatever_dies_no_run_is_lost_and_none_counts_twice(tmp_path: Path, caps
     needs("redis-server")
     seed = int(os.environ.get("LABFLEET_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
     rng = random.Random(seed)
-    world = LocalWorld(tmp_path)
+    world = LocalWorld(tmp_path, rng)
     tally = Tally()
     plan = suite.plan_of(dict.fromkeys(world.faults, 1) | {"slot killed": 2, "foreman killed": 2}, rng)
     try:
