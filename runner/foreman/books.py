@@ -258,7 +258,7 @@ def status_of(
         total=state.total,
         done=sum(outcome.kind == "done" for outcome in state.over.values()),
         failed=state.failed,
-        running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
+        running=0 if told else sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
         submitted=state.campaign.submitted,
         ended=ended,
     )

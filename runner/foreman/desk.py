@@ -258,7 +258,7 @@ class Desk:
             return Refused("a remote lab is not ended by its clients", "an administrator can: labfleet teardown")
         if books.states and not force:
             return Refused(
-                f"{len(books.states)} campaigns are under way: {', '.join(books.states)}",
+                f"there are campaigns under way: {', '.join(books.states)}",
                 "wait for them, or stop the lab with --force; they go on when it is started again",
             )
         self.ends = True

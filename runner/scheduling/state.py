@@ -364,7 +364,7 @@ def too_many_failures(state: CampaignState) -> str:
     limit = state.campaign.limits.max_failures
     if limit is None or state.cancelled or state.failed < limit or len(state.over) == state.total:
         return ""
-    return f"{state.failed} runs have failed, and --max-failures is {limit}"
+    return f"runs that have failed: {state.failed}; --max-failures is {limit}"
 
 
 def take_cancel(state: CampaignState, reason: str = "") -> None:
