@@ -403,4 +403,4 @@ def test_compiled_modules_are_kept(call: Call, source: Path) -> None:
     # When a command imports one
     call("bug")
     # Then the next call need not compile it
-    assert list((source / "runner" / "__pycache__").glob("paths.*.pyc"))
+    assert list((source / "runner" / "__pycache__").glob("errors.*.pyc"))

@@ -163,7 +163,12 @@ def test_a_tree_is_gone_when_its_block_is_left_by_an_error() -> None:
 
 
 class Nowhere:
-    """A hub that takes everything."""
+    """A hub that takes everything, and never dies."""
+
+    connections = 0
+
+    def look(self) -> None:
+        pass
 
     def send(self, _: Piece) -> bool:
         return True
