@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from runner import curve, disk, shell
 from runner.head import Head
 from runner.housekeeping import regularly
-from runner.leases import Leases
+from runner.holdings import Leases
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
 from runner.messages import HostReport, HostUp, SlotDied
@@ -102,7 +102,6 @@ class Agent:
 
     def _begin(self) -> None:
         """Start all workers; whatever an earlier agent's have left behind is removed."""
-        shell.end_marked(self._paths.home)
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
         for half in self._paths.spool.glob(".*"):
@@ -174,7 +173,6 @@ class Agent:
     def _tidy_up_after(self, name: str) -> None:
         """End what a dead worker had started, and remove what it has left half done."""
         shell.end_strays(shell.is_connection)
-        shell.end_marked(self._paths.home, name)
         self._leases.forget(name)
         for path in self._paths.half_done_by(name):
             shutil.rmtree(path, ignore_errors=True)

@@ -272,10 +272,6 @@ class WorkerEnd:
         """Append an event to the stream that the foreman reads."""
         self._redis.xadd(EVENTS, {"event": encode(event)})
 
-    def is_cancelled(self, campaign: str) -> bool:
-        """Say whether a campaign's runs are no longer wanted."""
-        return bool(self._redis.exists(_cancelled(campaign)))
-
     def is_unwanted(self, campaign: str, chunk: str) -> bool:
         """Say whether a campaign was cancelled or a chunk of it revoked."""
         return bool(self._redis.exists(_cancelled(campaign), _revoked(chunk)))

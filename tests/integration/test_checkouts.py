@@ -19,7 +19,7 @@ from runner.housekeeping import client, head, repositories, worker
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import Limits
 from runner.job_queue import WorkerEnd
-from runner.leases import Lease
+from runner.holdings import Lease
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine

@@ -369,8 +369,8 @@ def test_a_cancelled_campaign_is_known_as_such(redis: Redis, jobs: JobQueue) -> 
     # Given two campaigns, when one is cancelled, then a slot that asks is told so of it alone
     jobs.mark_cancelled("c1")
     lab = WorkerEnd(redis)
-    assert lab.is_cancelled("c1")
-    assert not lab.is_cancelled("c10")
+    assert lab.is_unwanted("c1", "k1")
+    assert not lab.is_unwanted("c10", "k1")
 
 
 # ---- the connection ----------------------------------------------------------------------------------------------
