@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from runner import curve, disk, shell
 from runner.head import Head
-from runner.housekeeping import regularly
 from runner.holdings import Leases
+from runner.housekeeping import regularly
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
 from runner.messages import HostReport, HostUp, SlotDied

@@ -18,8 +18,8 @@ from typing import IO
 from runner import checkouts, omnetpp, program, repository, shell, usage
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
-from runner.job_queue import WorkerEnd
 from runner.holdings import Lease
+from runner.job_queue import WorkerEnd
 from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.machine import Machine

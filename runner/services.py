@@ -17,8 +17,8 @@ from runner.machine import Machine, become_deployed, here
 from runner.paths import LabPaths
 
 if TYPE_CHECKING:
-    from runner.job_queue import Connection, WorkerEnd
     from runner.holdings import Lease
+    from runner.job_queue import Connection, WorkerEnd
     from runner.line import Line
     from runner.log_stream import Sender
 

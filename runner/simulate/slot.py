@@ -18,8 +18,8 @@ import zmq
 from runner import checkouts, disk, sharing, shell
 from runner.errors import LabFailed, LabfleetError
 from runner.head import Head
-from runner.job_queue import WorkerEnd
 from runner.holdings import Lease
+from runner.job_queue import WorkerEnd
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
