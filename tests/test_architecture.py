@@ -33,7 +33,17 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake", "ledger"}),
     (
         "what these are made of",
-        {"uploader", "checkouts", "housekeeping", "scheduling", "program", "toolchain", "console", "sharing"},
+        {
+            "uploader",
+            "checkouts",
+            "patience",
+            "housekeeping",
+            "scheduling",
+            "program",
+            "toolchain",
+            "console",
+            "sharing",
+        },
     ),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
