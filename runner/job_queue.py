@@ -5,8 +5,10 @@ so whoever can write to a queue can order work but not choose code.
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,9 +17,10 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from runner.messages import Event, WorkerEvent
 from runner.model import Campaign, Chunk, Prepared, decode, encode
@@ -30,6 +33,12 @@ FOREVER = 100_000_000
 
 BUILD_QUEUE = "build"
 EVENTS = "labfleet:events"
+
+#: Events that stay in the stream when nobody reads it.  What went, the store and the machines' reports tell again.
+MOST_EVENTS = 200_000
+
+#: Seconds until a worker tries again to serve its queue, after Redis could not write.
+PAUSE = 2.0
 
 #: Where the head tells its public CURVE key.
 LAB_KEY = "labfleet:key"
@@ -283,27 +292,55 @@ class WorkerEnd:
 
     def post(self, event: Event) -> None:
         """Append an event to the stream that the foreman reads."""
-        self._redis.xadd(EVENTS, {"event": encode(event)})
-
-    def is_cancelled(self, campaign: str) -> bool:
-        """Say whether a campaign's runs are no longer wanted."""
-        return bool(self._redis.exists(_cancelled(campaign)))
+        self._redis.xadd(EVENTS, {"event": encode(event)}, maxlen=MOST_EVENTS, approximate=True)
 
     def is_unwanted(self, campaign: str, chunk: str) -> bool:
         """Say whether a campaign was cancelled or a chunk of it revoked."""
         return bool(self._redis.exists(_cancelled(campaign), _revoked(chunk)))
 
     def serve(self, queue: str, handlers: Mapping[str, Handler]) -> None:
-        """Do the jobs of one queue, one after the other, until SIGTERM.
+        """Do the jobs of one queue, one after the other, until SIGTERM; while Redis cannot write, there are none.
 
         One queue only: with several RQ pops by BLPOP, and a job is lost when the worker dies right then.
         """
-        worker = SimpleWorker(
-            [queue],
-            name=f"{queue}-{uuid.uuid4().hex[:12]}",
-            connection=self._redis,
-            serializer=JSONSerializer,
-            job_class=_job_class(handlers),
-            log_job_description=False,
-        )
-        worker.work(logging_level="WARNING")
+        is_told_to_end = False
+        while not is_told_to_end:
+            worker = _QueueWorker(
+                [queue],
+                name=f"{queue}-{uuid.uuid4().hex[:12]}",
+                connection=self._redis,
+                serializer=JSONSerializer,
+                job_class=_job_class(handlers),
+                log_job_description=False,
+            )
+            is_told_to_end = worker.serve()
+
+
+class _QueueWorker(SimpleWorker):
+    """RQ's worker, which can be told to end at any moment of its life."""
+
+    def serve(self) -> bool:
+        """Do jobs until SIGTERM, or until Redis cannot write and a pause is over; say whether it was told to end."""
+        try:
+            try:
+                self.work(logging_level="WARNING")
+            except Unwritable as error:
+                log.warning("Redis cannot write, so there are no jobs; the next try follows: %s", error)
+                if not self._stop_requested:
+                    threading.Event().wait(PAUSE)
+                return self._stop_requested
+        except StopRequested:  # before it had begun to listen, or in the pause
+            with suppress(Unwritable):  # then Redis forgets it by itself
+                self.register_death()  # type: ignore[no-untyped-call]
+        return True
+
+    def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """Listen to signals before the others learn of this worker: who sees it may tell it to end."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        super().bootstrap(*arguments, **options)
+
+    def request_stop(self, *_: object) -> None:
+        """End after the present job.  RQ's own would write to Redis here, and give the job up if it is told twice."""
+        self._stop_requested = True
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested

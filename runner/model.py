@@ -136,13 +136,6 @@ class Run(Value, frozen=True):
     variables: dict[str, str]
 
 
-class Command(Value, frozen=True):
-    """One process of a run.  A run is a list of them, the simulation program last."""
-
-    argv: tuple[str, ...]
-    environment: dict[str, str] = {}
-
-
 class Attempt(Value, frozen=True):
     """One try at one run."""
 

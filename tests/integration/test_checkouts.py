@@ -15,11 +15,11 @@ import zmq
 from runner import checkouts, repository, results, shell, snapshot, usage
 from runner.build import Builder
 from runner.head import SameMachine
+from runner.holdings import Lease
 from runner.housekeeping import client, head, repositories, worker
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import Limits
 from runner.job_queue import WorkerEnd
-from runner.leases import Lease
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine

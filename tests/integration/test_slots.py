@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ import zmq
 
 from runner import disk, shell, usage
 from runner.log_stream import Piece
-from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, RunStarted, SlotDied
-from runner.model import Attempt, Kind, Limits, Outcome, decode
+from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, HostUp, RunStarted, SlotDied
+from runner.model import Attempt, Chunk, Kind, Limits, Outcome, decode
 from runner.paths import AttemptPaths, lock_of
 from tests.conftest import eventually, needs
 from tests.lab_fixture import LocalLab
-from tests.worker_fixture import Host, is_alive, pids_in, running_host, seconds_until_gone
+from tests.worker_fixture import Host, is_alive, is_zombie, pids_in, running_host, seconds_until_gone
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -135,7 +136,7 @@ def test_nothing_that_a_run_started_survives_its_slot(host: Host, tmp_path: Path
     eventually(lambda: host.events(SlotDied), "the news of it")
     assert not any(map(is_alive, pids))
     assert not list(host.paths.private.glob("slot1.*"))
-    assert {Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in shell.children(host.agent.pid)} <= {"S", "R"}
+    eventually(lambda: not any(map(is_zombie, shell.children(host.agent.pid))), "that the agent took note of their end")
 
 
 def test_nothing_that_a_run_started_survives_the_agent(own_lab: LocalLab, scripted: Path, tmp_path: Path) -> None:
@@ -218,6 +219,54 @@ def test_a_simulation_needs_no_redis(host: Host) -> None:
     assert host.ended(chunk).unfinished == ()
     told = [type(event) for event in host.events(ChunkStarted | RunStarted | ChunkEnded)]  # type: ignore[arg-type]
     assert told == [ChunkStarted, RunStarted, ChunkEnded]
+
+
+def is_silent_about(host: Host, name: str) -> bool:
+    """Say whether a worker is not started within two seconds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        if name in host.workers():
+            return False
+        pause.wait(0.02)
+    return True
+
+
+def test_a_dead_slot_is_replaced_when_the_foreman_knows_of_its_death(host: Host) -> None:
+    # Given a Redis that hangs
+    host.campaign("exit 0")
+    host.server.send_signal(signal.SIGSTOP)
+    # When a slot is killed
+    os.kill(host.worker("slot1"), signal.SIGKILL)
+    log = host.paths.service_logs / "agent.log"
+    eventually(lambda: "slot1 ended with status -9" in log.read_text(), "that the agent sees it")
+    # Then there is no other one yet
+    assert is_silent_about(host, "slot1")
+    assert host.agent.poll() is None
+    # And when Redis is back, then the foreman hears of the death before it hears of the new slot
+    host.server.send_signal(signal.SIGCONT)
+    host.ended(host.put(0))
+    told = [type(event) for event in host.events(SlotDied | ChunkStarted)]  # type: ignore[arg-type]
+    assert told == [SlotDied, ChunkStarted]
+
+
+def test_an_agent_that_begins_while_redis_is_away_starts_its_workers_later(host: Host) -> None:
+    # Given a Redis that hangs, and chunks in the queue
+    host.campaign("exit 0")
+    chunk = Chunk("c1-k", "c1", (Attempt(0, 1),), shared=False)
+    queue = host.name
+    host.server.send_signal(signal.SIGSTOP)
+    # When an agent begins
+    host.replace_agent()
+    # Then it is there, and starts nothing yet
+    assert is_silent_about(host, "slot1")
+    assert host.agent.poll() is None
+    # And when Redis is back, then the foreman hears of its begin before it hears of its slot
+    host.server.send_signal(signal.SIGCONT)
+    host.jobs.put_chunk(queue, chunk)
+    host.ended(chunk)
+    told = [type(event) for event in host.events(HostUp | ChunkStarted)]  # type: ignore[arg-type]
+    assert told == [HostUp, HostUp, ChunkStarted]
 
 
 # ---- leases ------------------------------------------------------------------------------------------------------
