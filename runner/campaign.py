@@ -95,8 +95,9 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
         destination = Destination(project.root, project.directory)
         follower = Follower(connection, campaign.id, _notes(), view, lambda _: destination, verbose=order.verbose)
         _note(connection, campaign, destination)
-        _follow(follower, Submit(campaign), view)
-        return _end(follower, began)
+        with follower:
+            _follow(follower, Submit(campaign), view)
+            return _end(follower, began)
 
 
 def submit(order: Order) -> str:
@@ -131,9 +132,14 @@ def attach(
             return place
 
         try:
-            follower = Follower(connection, known.id, notes, view, arrived, verbose=verbose)
-            _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
-            return _end(follower, began)
+            with Follower(connection, known.id, notes, view, arrived, verbose=verbose) as follower:
+                _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
+                return _end(follower, began)
+        except LabRefused as error:
+            if known.is_there or known.note is None:
+                raise
+            notes.forget(known.id)
+            raise LabFailed(error.message, f"it is not noted here any more\n{error.hint}".rstrip()) from None
         finally:
             view.close()
 

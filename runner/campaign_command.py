@@ -2,13 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from runner import campaign, model, quantities, report
 from runner.campaign import Order
 from runner.command_line import Following
 from runner.errors import ExitCode, WrongUse
+from runner.housekeeping import client as housekeeping
+from runner.paths import LabPaths, home
 
 
 def limits(given: Mapping[str, str]) -> dict[str, float | int | None]:
@@ -74,5 +78,7 @@ def _show(result: model.Result | None, prepared: model.Prepared, *, json: bool) 
     if result is None:
         print(model.pretty(prepared.runs) if json else report.run_table(prepared))
         return ExitCode.DONE
-    print(report.as_json(result) if json else report.summary(result, prepared))
+    print(report.as_json(result) if json else report.summary(result, prepared), flush=True)
+    with suppress(OSError):  # what is kept too long is no reason to trouble anybody
+        housekeeping.begin(LabPaths(home()), time.time())
     return report.exit_code(result)

@@ -44,6 +44,8 @@ class Known(NamedTuple):
     name: str
     config: str
     note: Note | None
+    #: Does the lab have it?
+    is_there: bool = True
 
 
 def resolve(text: str, ids: Collection[str]) -> str:
@@ -97,7 +99,7 @@ def found(text: str, notes: Notes) -> Iterator[tuple[Connection, Known]]:
             raise LabFailed(f"campaign {meant} belongs to {status.user}", "only its owner can fetch its results")
         what = note or status
         assert what is not None  # noqa: S101  it is from one of both
-        yield connection, Known(meant, what.name, what.config, note)
+        yield connection, Known(meant, what.name, what.config, note, status is not None)
 
 
 def _fits(campaign: str, text: str) -> bool:

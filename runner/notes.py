@@ -110,10 +110,15 @@ class Notes:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return ArrivalList(place)
 
+    def turn(self, campaign: str) -> Path:
+        """Return the lock that a client holds while it brings a campaign home."""
+        return self._paths.turn(campaign)
+
     def forget(self, campaign: str) -> None:
         """Everything of a campaign is at home."""
         self._paths.note(campaign).unlink(missing_ok=True)
         self._paths.brought(campaign).unlink(missing_ok=True)
+        self._paths.turn(campaign).unlink(missing_ok=True)  # who waits for it takes a new one
 
 
 def _decoded(path: Path) -> Note | None:

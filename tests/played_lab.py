@@ -19,6 +19,7 @@ from runner.messages import (
     AskStatus,
     CampaignEnded,
     CampaignPrepared,
+    CampaignRefused,
     Campaigns,
     CampaignStatus,
     CampaignTaken,
@@ -61,6 +62,9 @@ class PlayedForeman:
         self.on_cancel: Script = lambda campaign: [CampaignEnded(campaign.id, cancelled=True)]
         #: Requests of these types get no answer.
         self.deaf_to: tuple[type, ...] = ()
+        #: The next requests of these types are lost, or the answers to them, as when a foreman is started anew.
+        self.loses_request: list[type] = []
+        self.loses_answer: list[type] = []
         self.campaigns: dict[str, Campaign] = {}
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
@@ -77,6 +81,10 @@ class PlayedForeman:
     def happen(self, *events: AnyEvent) -> None:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
+
+    def reopen(self, campaign: str) -> None:
+        """Let a campaign that has ended go on, as when somebody resumes it."""
+        self._do(lambda: self._reopen(campaign))
 
     def forget_followers(self) -> None:
         """As when a connection was made anew below ZeroMQ: the client does not notice."""
@@ -134,7 +142,12 @@ class PlayedForeman:
                 client, body = self._desk.recv_multipart()
                 request: AnyRequest = decode(body, AnyRequest)
                 self.asked.append(request)
-                if not isinstance(request, self.deaf_to):
+                if type(request) in self.loses_request:
+                    self.loses_request.remove(type(request))
+                elif type(request) in self.loses_answer:
+                    self.loses_answer.remove(type(request))
+                    self._take(b"a connection that is gone", request)
+                elif not isinstance(request, self.deaf_to):
                     self._take(client, request)
 
     def _take(self, client: bytes, request: AnyRequest) -> None:
@@ -144,6 +157,18 @@ class PlayedForeman:
                 self._send(client, Status(3, {"red": 2}, under_way, self.incarnation))
             case AskCampaigns():
                 self._send(client, Campaigns(self._statuses()))
+            case Explain(campaign_id, run):
+                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
+            case Drain():
+                self._send(client, Accepted())
+            case _:
+                self._take_campaign(client, request)
+
+    def _take_campaign(self, client: bytes, request: AnyRequest) -> None:
+        match request:
+            case Submit(campaign) if campaign.id in self.campaigns:
+                self._send(client, Accepted())
+                self._tell_all(client, campaign.id)
             case Submit(campaign):
                 self.campaigns[campaign.id] = campaign
                 ledger.accept(self.paths.campaign(campaign.id), campaign)
@@ -152,22 +177,19 @@ class PlayedForeman:
                 self.history.setdefault(campaign.id, [])
                 self._happen(self.script(campaign))
             case Follow(campaign_id) if campaign_id in self.campaigns:
-                self._followers.add(client)
-                taken = CampaignTaken(campaign_id, self.campaigns[campaign_id])
-                for message in (Accepted(), taken, *self.history[campaign_id]):
-                    self._send(client, message)
-            case Resume(campaign_id) if campaign_id in self.campaigns:
                 self._send(client, Accepted())
-                history = self.history[campaign_id]
-                history[:] = [event for event in history if not isinstance(event, CampaignEnded)]
+                self._tell_all(client, campaign_id)
+            case Resume(campaign_id) if self._ends_of(campaign_id):
+                self._send(client, Accepted())
+                self._reopen(campaign_id)
                 self._happen(self.script(self.campaigns[campaign_id]))
-            case Cancel(campaign_id) if campaign_id in self.campaigns:
+            case Cancel(campaign_id) if campaign_id in self.campaigns and not self._ends_of(campaign_id):
                 self._send(client, Accepted())
                 self._happen(self.on_cancel(self.campaigns[campaign_id]))
-            case Collected() | Drain():
+            case Collected(campaign_id, ended) if ended not in self._ends_of(campaign_id):
+                self._send(client, Refused(f"campaign {campaign_id} was resumed since"))
+            case Collected():
                 self._send(client, Accepted())
-            case Explain(campaign_id, run):
-                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
             case _:
                 self._send(client, Refused("the lab knows no such campaign"))
 
@@ -180,6 +202,20 @@ class PlayedForeman:
             self.history[campaign].append(event)
             for client in self._followers:
                 self._send(client, event)
+
+    def _tell_all(self, client: bytes, campaign: str) -> None:
+        self._followers.add(client)
+        for event in (CampaignTaken(campaign, self.campaigns[campaign]), *self.history[campaign]):
+            self._send(client, event)
+
+    def _ends_of(self, campaign: str) -> list[float]:
+        """Return when a campaign ended, if it has."""
+        ends = [event for event in self.history.get(campaign, ()) if isinstance(event, CampaignEnded | CampaignRefused)]
+        return [getattr(event, "time", 0.0) for event in ends]
+
+    def _reopen(self, campaign: str) -> None:
+        history = self.history[campaign]
+        history[:] = [event for event in history if not isinstance(event, CampaignEnded)]
 
     def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
         self.incarnation += "'"
@@ -231,11 +267,10 @@ class PlayedLab(Lab):
         return Notes(self.paths)
 
     def committed(
-        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, text: str = ""
+        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, path: str = ""
     ) -> RunCommitted:
-        """Put a run's files into the result store, and return what is told of it."""
-        contents = text or f"of run {run}"
-        files: Mapping[str, bytes] = {f"results/General-#{run}.sca": contents.encode()}
+        """Put a run's file into the result store, and return what is told of it."""
+        files: Mapping[str, bytes] = {path or f"results/General-#{run}.sca": f"of run {run}".encode()}
         outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
         self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
         results.commit(self.paths, [outcome])

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import msgspec
 import pytest
 
 from runner import campaign as client
-from runner import campaigns, following, lab, local_lab
+from runner import campaign_command, campaigns, following, homecoming, lab, local_lab
 from runner.campaign import Order
-from runner.errors import Detached, LabFailed, WrongUse
+from runner.errors import Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
     AnyEvent,
     AttemptFailed,
@@ -27,9 +28,12 @@ from runner.messages import (
     Follow,
     Resume,
     RunCommitted,
+    Submit,
 )
 from runner.model import Campaign, Limits, Past, Result
 from runner.notes import Arrival, Note
+from runner.paths import SNAPSHOT_ROOT
+from tests.conftest import eventually
 from tests.lab_fixture import manifest
 from tests.played_lab import PlayedLab, Script, Watcher, prepared
 
@@ -339,6 +343,152 @@ def test_the_note_stays_as_long_as_the_lab_does_not_know_that_all_is_home(
     assert contents(project) == BOTH
 
 
+def test_an_attempt_that_was_taken_for_lost_and_is_committed_was_not_repeated(played: PlayedLab, project: Path) -> None:
+    # Given a run whose only attempt is told as lost and delivered after all, and a lab that tells everything twice
+    def script(what: Campaign) -> list[AnyEvent]:
+        lost = AttemptFailed(what.id, Past(0, 1, "lost", "red", "slot1", 1.0, 9.0, "nothing heard for 8 s"))
+        events: list[AnyEvent] = [prepared(what, 1), lost, played.committed(what, 0)]
+        return [*events, *events, CampaignEnded(what.id, cancelled=False)]
+
+    played.played.script = script
+
+    # When the campaign is over, then nothing was repeated, as the manifest has it
+    result = run(project)
+    assert result.past == ()
+    assert [attempt["kind"] for attempt in manifest(project)["runs"][0]["attempts"]] == ["done"]
+
+
+def test_a_campaign_that_was_resumed_meanwhile_is_not_at_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign with a failed run, which somebody resumes while its client brings the rest home
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False, time=5.0),
+    ]
+    watcher = Watcher()
+
+    def resume(event: AnyEvent) -> None:
+        if isinstance(event, CampaignEnded):
+            played.played.reopen(event.campaign)
+
+    watcher.on_event = resume
+
+    # When that client says that everything is at home, then the lab does not agree, and what is noted stays
+    first = run(project, watcher)
+    assert Collected(first.campaign, ended=5.0) in played.played.asked
+    assert played.notes.read(first.campaign)
+    assert {arrival.run for arrival in played.notes.arrivals(first.campaign)} == {0, 1}
+    assert watcher.notes == [
+        f"campaign {first.campaign} was resumed since; labfleet attach {first.campaign}  brings home what is not"
+    ]
+
+    # And when the resumed run is done, coming back brings it home
+    played.played.happen(
+        played.committed(only(played), 1, attempt=2), CampaignEnded(first.campaign, cancelled=False, time=9.0)
+    )
+    attach()
+    assert contents(project) == BOTH
+    assert Collected(first.campaign, ended=9.0) in played.played.asked
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_a_client_is_tidied_when_everything_was_told_and_that_troubles_nobody(
+    played: PlayedLab, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a home that keeps the snapshots of a project that is gone, and was tidied days ago
+    gone = played.paths.snapshots("gone-1")
+    gone.mkdir(parents=True)
+    (gone / SNAPSHOT_ROOT).write_bytes(b"/nowhere/at/all")
+    for path in (gone / SNAPSHOT_ROOT, played.paths.tidied):
+        path.touch()
+        os.utime(path, (0, 0))
+    played.played.script = two_runs(played)
+
+    # When a campaign is over, then its result was told, and the snapshots go
+    assert campaign_command.run(Order("General", project), quiet=True) is ExitCode.DONE
+    assert "2 of 2 runs done" in capsys.readouterr().out
+    eventually(lambda: not gone.exists(), "the snapshots of the project that is gone")
+
+    # And where nothing can be tidied, nobody is troubled
+    played.paths.tidied.unlink()
+    played.paths.tidied.mkdir()
+    os.utime(played.paths.tidied, (0, 0))
+    assert campaign_command.run(Order("General", project), quiet=True) is ExitCode.DONE
+    assert capsys.readouterr().err == ""
+
+
+# ---- several clients ---------------------------------------------------------------------------------------------
+
+
+def test_a_second_client_waits_until_the_first_is_through(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a remote lab's campaign with a client, and a second one that comes to it
+    monkeypatch.setattr(played, "is_remote", True)  # its results lie in a folder that both clients would use
+    monkeypatch.setattr(client, "_leave_on_signals", lambda: None)  # threads get no signals
+    monkeypatch.setattr(homecoming, "TURN", 0.05)
+    played.played.script = one_of_two(played)
+    first, second = Watcher(), Watcher()
+    others: list[Result] = []
+    visitor = threading.Thread(target=lambda: others.append(attach("", second)), daemon=True)
+    first.on_event = lambda event: visitor.start() if isinstance(event, RunCommitted) and not visitor.ident else None
+    told: list[str] = []
+
+    def on_note(text: str) -> None:
+        if text == homecoming.ANOTHER and not told:
+            told.append(text)
+            played.played.happen(*the_rest(played, only(played)))
+
+    second.on_note = on_note
+
+    # When the campaign is over, then the second client has said that it waits, and has moved nothing
+    result = run(project, first)
+    visitor.join(30)
+    assert told == [homecoming.ANOTHER]
+    assert sorted(played.brought) == [0, 1]
+
+    # And both have all results
+    assert [[outcome.kind for outcome in one.outcomes] for one in (result, *others)] == [["done", "done"]] * 2
+    assert contents(project) == BOTH
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_who_leaves_lets_another_client_bring_the_rest_home(played: PlayedLab, project: Path) -> None:
+    # Given a client that was killed or left in the middle
+    what = detached(played, project)
+
+    # When another one comes, then nobody has to be waited for
+    played.played.happen(*the_rest(played, what))
+    watcher = Watcher()
+    attach("", watcher)
+    assert watcher.notes == []
+
+
+def test_a_resumed_run_does_not_take_the_place_of_what_came_home_before(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which everything came home, and whose failed run writes a file of the same name
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0, "error"),
+        played.committed(what, 1, path="results/same.txt"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+
+    # When it is resumed, then both files are kept
+    played.played.script = lambda what: [
+        played.committed(what, 0, attempt=2, path="results/same.txt"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    attach(first.campaign, resume=True)
+    apart = project / "results" / "labfleet" / first.campaign / "same-name"
+    assert (project / "results" / "same.txt").read_text() == "of run 1"
+    assert {path.parts[-3]: path.read_text() for path in apart.rglob("same.txt")} == {
+        "run-0": "of run 0",
+        "run-1": "of run 1",
+    }
+
+
 # ---- the lab vanishes --------------------------------------------------------------------------------------------
 
 
@@ -407,8 +557,14 @@ def test_a_lab_that_does_not_know_the_campaign_says_so(played: PlayedLab, projec
     played.notes.write(Note("20260101-120000-dead", "", str(project), ".", "model", "General", 1.0))
 
     # When somebody comes back to it, then that is said
-    with pytest.raises(LabFailed, match="knows no such campaign"):
+    with pytest.raises(LabFailed, match="knows no such campaign") as failed:
         attach("dead")
+    assert "not noted here any more" in failed.value.hint
+
+    # And it is not taken for the newest one that is not at home again
+    with pytest.raises(WrongUse, match="all campaigns of yours are at home"):
+        attach()
+    assert played.notes.all() == []
 
 
 def test_a_campaign_that_cannot_be_run_ends_with_the_lab_s_words(played: PlayedLab, project: Path) -> None:
@@ -419,6 +575,34 @@ def test_a_campaign_that_cannot_be_run_ends_with_the_lab_s_words(played: PlayedL
     with pytest.raises(LabFailed, match="the build failed"):
         run(project)
     assert Collected(only(played).id) in played.played.asked
+    assert played.notes.all() == []
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+@pytest.mark.parametrize("kind", [Submit, Follow, Resume, Cancel, Collected])
+def test_a_foreman_that_restarts_at_the_moment_of_a_request_is_asked_again(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch, kind: type, lost: str
+) -> None:
+    # Given a foreman that dies when it has read a request, or before its answer has left
+    monkeypatch.setattr(lab, "FIRST_TRY", 0.1)
+    (played.played.loses_request if lost == "request" else played.played.loses_answer).append(kind)
+
+    # When a campaign is submitted, left, cancelled, resumed and fetched
+    what = detached(played, project)
+    assert "is cancelled" in campaigns.cancel(what.id)
+    played.played.script = lambda _: [played.committed(what, 1)]
+    watcher = Watcher()
+    watcher.on_event = lambda event: (
+        played.played.happen(CampaignEnded(what.id, cancelled=False))
+        if isinstance(event, RunCommitted) and event.outcome.run == 1
+        else None
+    )
+    attach(what.id, watcher, resume=True)
+
+    # Then all goes as if nothing had been
+    assert sum(isinstance(request, kind) for request in played.played.asked) >= 2
+    assert len(played.played.campaigns) == 1
+    assert contents(project) == BOTH
     assert played.notes.all() == []
 
 

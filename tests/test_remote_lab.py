@@ -2,6 +2,7 @@
 
 import errno
 import getpass
+import hashlib
 import json
 import os
 import random
@@ -20,11 +21,12 @@ from typing import cast
 import pytest
 
 from runner import remote_lab
+from runner.collection import Collector
 from runner.curve import KeyPair
 from runner.errors import LabFailed
 from runner.lab import LabAway
-from runner.model import PROTOCOL, Outcome
-from runner.paths import AttemptPaths, CampaignPaths, LabPaths
+from runner.model import PROTOCOL, File, Outcome
+from runner.paths import AttemptPaths, CampaignPaths, HomePaths, LabPaths
 from runner.remote_lab import RemoteLab, Welcome
 from runner.ssh import Login
 from tests.conftest import eventually, needs
@@ -296,7 +298,8 @@ class Transfer:
         attempt.file("x.vec").parent.mkdir(parents=True)
         attempt.file("x.vec").write_bytes(data)
         attempt.log.write_bytes(b"log")
-        return Outcome("one", 0, 1, "done", 0, "red", "slot1", 0.0, 1.0)
+        file = File("x.vec", len(data), attempt.file("x.vec").stat().st_mtime_ns, hashlib.sha256(data).hexdigest())
+        return Outcome("one", 0, 1, "done", 0, "red", "slot1", 0.0, 1.0, files=(file,))
 
     def cut(self, *limits: int) -> None:
         """Have the next connections end after so many bytes."""
@@ -339,6 +342,25 @@ def test_a_truncated_file_never_has_its_name(transfer: Transfer) -> None:
     with pytest.raises(LabAway, match="just now"):
         transfer.lab.bring("one", [outcome])
     assert not transfer.arrived.exists()
+
+
+def test_a_file_that_was_damaged_on_its_way_is_fetched_again(transfer: Transfer, tmp_path: Path) -> None:
+    # Given a file of which bytes changed at the client, not its size or time
+    outcome = transfer.commit(b"as it was sent")
+    transfer.lab.bring("one", [outcome])
+    when = transfer.arrived.stat().st_mtime_ns
+    transfer.arrived.write_bytes(b"as it was sEnt")
+    os.utime(transfer.arrived, ns=(when, when))
+    home = HomePaths(tmp_path / "home" / "results", "one")
+    collector = Collector(transfer.lab.paths.campaign("one"), home, tmp_path / "home", verify=True)
+    # When it is brought home, then that is said, and how it goes on
+    with pytest.raises(LabFailed, match="did not arrive as it was sent") as failed:
+        collector.collect(outcome)
+    assert "labfleet attach one fetches it again" in failed.value.hint
+    # And the next client gets it as it was sent
+    transfer.lab.bring("one", [outcome])
+    collector.collect(outcome)
+    assert (tmp_path / "home" / "x.vec").read_bytes() == b"as it was sent"
 
 
 def test_a_full_disk_of_the_client_is_told_as_such(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:

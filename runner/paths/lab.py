@@ -206,3 +206,12 @@ class LabPaths:
     def brought(self, campaign: str) -> Path:
         """Return the client's list of what has come home of a campaign, a line for each run."""
         return self.notes / f"{campaign}.home"
+
+    def turn(self, campaign: str) -> Path:
+        """Return the lock that a client holds while it brings a campaign home."""
+        return self.notes / f"{campaign}.lock"
+
+    @property
+    def tidied(self) -> Path:
+        """What this client's housekeeping has said last; its time tells when that began."""
+        return self.home / "tidied"
