@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
 from runner import disk, shell, usage
 from runner.log_stream import Piece
 from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, HostUp, RunStarted, SlotDied
-from runner.model import Attempt, Chunk, Kind, Limits, Outcome, decode
-from runner.paths import AttemptPaths, lock_of
+from runner.model import Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, decode
+from runner.paths import AttemptPaths, lock_of, use_of
 from tests.conftest import eventually, needs
 from tests.lab_fixture import LocalLab
+from tests.stored_campaigns import product
 from tests.worker_fixture import Host, is_alive, is_zombie, pids_in, running_host, seconds_until_gone
 
 pytestmark = pytest.mark.timeout(120)
@@ -27,6 +29,58 @@ def host(tmp_path: Path) -> Iterator[Host]:
     needs("redis-server")
     with running_host(tmp_path / "home") as host:
         yield host
+
+
+# ---- before a run begins -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_chunk_whose_files_the_head_does_not_give_out_was_not_tried(host: Host, is_there: bool) -> None:
+    # Given a campaign without a checkout, whose product is there or nowhere, and a git server that does not answer
+    campaign = host.campaign("exit 0")
+    usage.remove(host.paths.checkout(campaign.tree, "k" * 20))
+    host.paths.repository("p").mkdir(parents=True)
+    if is_there:
+        product(host.paths, "k" * 20, 0.0)
+    # When a chunk comes
+    chunk = host.put(0, 1)
+    ended = host.ended(chunk)
+    # Then no run has begun; nothing was tried if that may be over soon, and the runs count as lost if it never will
+    assert ended.unfinished == chunk.attempts
+    assert not host.events(RunStarted)
+    assert ended.not_tried is is_there
+    assert ("does not answer" if is_there else "has no product") in ended.error
+
+
+def test_a_slot_that_could_not_begin_another_campaign_still_holds_what_it_uses(host: Host) -> None:
+    # Given a slot that has done a campaign's run, and then could not get another campaign's files
+    campaign = host.campaign("exit 0")
+    host.ended(host.put(0))
+    host.jobs.keep_campaign(msgspec.structs.replace(campaign, id="c2", tree="u" * 20))
+    host.jobs.keep_prepared("c2", Prepared("m" * 20, False, ("./simulate",), "", (Run(0, {}),)))
+    other = Chunk("c2-0", "c2", (Attempt(0, 1),), shared=False)
+    host.jobs.put_chunk(host.name, other)
+    assert host.ended(other).error
+    # When it does a run of the first one again, then nobody may remove the checkout from under it
+    host.ended(host.put(1))
+    with usage.if_free(use_of(host.paths.checkout(campaign.tree, "k" * 20)), 0.0) as is_free:
+        assert not is_free
+
+
+def test_what_a_run_leaves_arrives_whatever_modes_it_has(host: Host) -> None:
+    # Given a run that leaves a file that nobody may read, and one in a folder that nobody may enter
+    closed = "mkdir results/closed; echo vector >results/closed/${STEM#*/}.vec; chmod 0 results/closed"
+    host.campaign(f"echo scalar >$STEM.sca; chmod 200 $STEM.sca; {closed}")
+    # When it is done, then both are delivered, and can be read
+    chunk = host.put(0)
+    outcome = host.outcomes(1)[0]
+    parcel = AttemptPaths(host.paths.incoming / outcome.parcel)
+    found = {file.path.rpartition(".")[2]: parcel.file(file.path) for file in outcome.files}
+    assert {kind: path.read_text() for kind, path in found.items()} == {"sca": "scalar\n", "vec": "vector\n"}
+    assert found["sca"].stat().st_mode & 0o777 == 0o600
+    # And nothing is left of it
+    assert host.ended(chunk).error == ""
+    assert not list(host.paths.private.glob("slot1.*"))
 
 
 # ---- limits ------------------------------------------------------------------------------------------------------
