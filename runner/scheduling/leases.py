@@ -13,8 +13,9 @@ from runner.model import Attempt, Outcome, Past
 from runner.paths import parsed_parcel
 from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk, note_number
 
-#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.
-LEASE = 8.0
+#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.  With the foreman's
+#: own second and the wait for a free slot, what was lost begins again within ten.
+LEASE = 7.0
 
 
 def take_report(state: CampaignState, report: HostReport, now: float) -> None:
@@ -49,7 +50,8 @@ def _take_held(state: CampaignState, host: str, held: Held, now: float, flying: 
         known = set(chunk.attempts)
         others = [one for one in held.attempts if one in known and state.latest.get(one.run) != one.number]
         _adopt(state, others, flying)
-    chunk.slot, chunk.renewed = held.slot, now
+    # A lease counts from the slot's own last word, not from the report that has it still.
+    chunk.slot, chunk.renewed = held.slot, max(chunk.renewed, now - held.late)
     chunk.current = held.attempts[0] if held.attempts else None
 
 
