@@ -18,14 +18,15 @@ from typing import IO
 from runner import checkouts, omnetpp, program, repository, shell, usage
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
-from runner.job_queue import WorkerEnd
-from runner.leases import Lease
+from runner.holdings import Lease
+from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.machine import Machine
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Campaign, Prepared, Run, Value, decode, encode
 from runner.paths import build_log_parcel, lock_of
+from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
 from runner.toolchain import Toolchains
 
@@ -50,6 +51,9 @@ BUILD_HINTS = {
     "make": "install make",
 }
 
+#: What to do when OMNeT++ itself was not compiled for the mode.
+MODE_HINT = "OMNeT++ has not been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
+
 
 class Product(Value, frozen=True):
     """What a build left, beside its files."""
@@ -65,32 +69,47 @@ class Builder:
 
     def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender, line: Line, lease: Lease) -> None:
         self._machine, self._paths = machine, machine.paths
-        self._lab, self._head, self._sender, self._line, self._lease = lab, head, sender, line, lease
+        self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
+        self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains()
 
     def prepare(self, campaign_id: str) -> None:
-        """Do the build job of a campaign and tell the foreman how it went."""
-        event: CampaignPrepared | CampaignRefused
+        """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
+        event: CampaignPrepared | CampaignRefused | None = None
         self._lease.hold(Held("builder", campaign_id))
         self._line.watch(campaign_id)
         others = shell.strays()
         try:
-            event = self._prepare(self._lab.campaign(campaign_id))
+            event = self._outcome(campaign_id)
+            shell.end_strays(lambda pid: pid in others or shell.is_connection(pid))
+            self._deliver_log(campaign_id)
+        finally:
+            # A campaign that was cancelled may have been resumed since: what became of this job is not its fate.
+            is_unwanted = self._line.is_unwanted()
+            self._line.watch_nothing()
+            if event and not is_unwanted:
+                self._line.post(event)
+            self._lease.hold(None)
+
+    def _outcome(self, campaign_id: str) -> CampaignPrepared | CampaignRefused | None:
+        """Do the build job; None if nobody knows the campaign: who wants it queues it again."""
+        try:
+            try:
+                campaign = self._lab.campaign(campaign_id)
+            except (LookupError, *REFUSALS) as error:
+                log.warning("there is nothing to build: %s", error)
+                return None
+            return self._prepare(campaign)
         except LabfleetError as error:
-            event = CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
+            return CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
         except Exception as error:  # whatever it was, the campaign's owner has to know
             log.exception("build job of %s", campaign_id)
-            event = CampaignRefused(
+            return CampaignRefused(
                 campaign_id,
                 int(LabfleetError.exit_code),
                 f"the build job failed on {self._machine.name}: {error}",
                 f"see the builder's log on {self._machine.name}: {self._own_log()}",
             )
-        shell.end_strays(lambda pid: pid in others or shell.is_connection(pid))
-        self._deliver_log(campaign_id)
-        self._line.watch_nothing()
-        self._line.post(event)
-        self._lease.hold(None)
 
     def _own_log(self) -> str:
         """Return where an administrator finds what this process prints."""
@@ -143,13 +162,12 @@ class Builder:
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""
         written = self._paths.build_log(campaign)
-        if not written.exists():
-            return
         parcel = self._paths.outgoing / build_log_parcel(campaign)
-        parcel.mkdir(parents=True, exist_ok=True)
-        os.rename(written, parcel / "build.log")
         try:
-            self._head.deliver([parcel])
+            if written.exists():
+                parcel.mkdir(parents=True, exist_ok=True)
+                os.rename(written, parcel / "build.log")
+                self._impatient.deliver([parcel])
         except OSError as error:
             log.warning("the build log of %s cannot be delivered: %s", campaign, error)
 
@@ -171,7 +189,8 @@ class Builder:
                 if status != 0:
                     text = log_file.read_bytes().decode(errors="replace")
                     raise BuildFailed(
-                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}"
+                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}",
+                        MODE_HINT.format(mode=campaign.mode) if _MISSING_OMNETPP.search(text) else "",
                     )
         finally:
             growing.close()
@@ -267,6 +286,9 @@ def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], 
         raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
     return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
 
+
+#: The linker misses OMNeT++'s own libraries.
+_MISSING_OMNETPP = re.compile(r"cannot find -lopp(main|sim|envir|cmdenv)(_dbg)?\b")
 
 _FIRST_ERROR = re.compile(r"error:|undefined reference|cannot find -l|\*\*\* ")
 

@@ -16,13 +16,15 @@ from runner.paths import LabPaths, half_of, lock_of, use_of
 
 
 def provide_commit(paths: LabPaths, head: Head, campaign: Campaign) -> Path:
-    """Return this host's mirror of a campaign's project, with the campaign's commit in it."""
+    """Return this host's mirror of a campaign's project, with the campaign's commit in it.
+
+    Raises LookupError if the git server has no such commit.
+    """
     mirror = paths.mirror(campaign.project)
     with usage.held(lock_of(mirror)):
         repository.create(mirror)
         if not repository.has_commit(mirror, campaign.commit):
-            server = head.git_server(campaign.project)
-            repository.fetch(mirror, server, f"refs/snapshots/{campaign.commit}", ssh=head.git_ssh)
+            head.fetch_commit(campaign.project, campaign.commit, mirror)
         repository.note_use(mirror, campaign.commit)
     return mirror
 

@@ -116,6 +116,7 @@ class Sender:
     def close(self) -> None:
         """Give what is under way a second to leave."""
         self._socket.disable_monitor()
+        self._monitor.close(0)
         self._socket.close()
 
 

@@ -30,6 +30,8 @@ class Held(Value, frozen=True):
     chunk: str = ""
     #: What the slot has still to do of the chunk, in its order: the first is under way.
     attempts: tuple[Attempt, ...] = ()
+    #: Seconds since the slot said so, if that is longer ago than it should be.
+    late: float = 0.0
 
 
 class Holding(Value, frozen=True):
@@ -184,7 +186,7 @@ class CampaignEnded(Event, frozen=True):
     cancelled: bool
     #: Why it was cancelled, where nobody asked for that.
     reason: str = ""
-    #: When it ended, in seconds since the epoch by the head's clock.
+    #: When that was, by the head's clock, in seconds since the epoch: tells one end of a campaign from a later one.
     time: float = 0.0
 
 
@@ -201,6 +203,22 @@ CampaignEvent = (
     | AttemptFailed
     | CampaignTaken
     | CampaignEnded
+)
+
+#: What workers may tell.
+WorkerEvent = (
+    HostUp
+    | HostReport
+    | SlotDied
+    | BuildStarted
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | RunDelivered
+    | DeliveryFailed
 )
 
 AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
@@ -241,7 +259,7 @@ class Collected(Request, frozen=True):
     """Everything of a campaign that has ended is at home; the lab need not keep it."""
 
     campaign: str
-    #: Which end this client has heard of: a campaign that was resumed since has more to bring home.
+    #: The time of the end that is meant; 0: any.
     ended: float = 0.0
 
 

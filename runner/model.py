@@ -136,13 +136,6 @@ class Run(Value, frozen=True):
     variables: dict[str, str]
 
 
-class Command(Value, frozen=True):
-    """One process of a run.  A run is a list of them, the simulation program last."""
-
-    argv: tuple[str, ...]
-    environment: dict[str, str] = {}
-
-
 class Attempt(Value, frozen=True):
     """One try at one run."""
 
@@ -233,6 +226,10 @@ class Prepared(Value, frozen=True):
     toolchain: str
     runs: tuple[Run, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        _check_name(self.key)
+
 
 class Result(Value, frozen=True):
     """What a campaign came to, as the person is told at its end and ``--json`` prints it."""
@@ -281,6 +278,8 @@ def decode(data: bytes | str, kind: Any) -> Any:
     """
     try:
         return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except msgspec.DecodeError:
         raw = data if isinstance(data, bytes) else data.encode()
         if b"\\ud" not in raw:

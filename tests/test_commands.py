@@ -404,4 +404,4 @@ def test_compiled_modules_are_kept(call: Call, source: Path) -> None:
     # When a command imports one
     call("bug")
     # Then the next call need not compile it
-    assert list(compiled.glob("*.pyc"))
+    assert list(compiled.glob("lab.*.pyc"))
