@@ -69,7 +69,7 @@ def under_way(client: Client) -> str:
 
 def cancelled(client: Client, folder: str, campaign: str, running: Running) -> Any:
     """Cancel a campaign and return its manifest, when its client has brought home what is done."""
-    assert labfleet(client, "lab", "cancel", campaign).status == 0
+    assert labfleet(client, "cancel", campaign).status == 0
     said = running.wait(300)
     assert said.status == 1, said.stderr
     return manifest(client, folder)

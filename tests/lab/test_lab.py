@@ -138,14 +138,14 @@ def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(prov
     assert (hers["user"], len(hers["runs"])) == ("anna", 4)
     # … she sees the first one's campaign, and can neither cancel it nor take its results
     assert campaign in labfleet(client, "lab", "status", user="anna", env=anna).stdout
-    refused = labfleet(client, "lab", "cancel", campaign, user="anna", env=anna)
+    refused = labfleet(client, "cancel", campaign, user="anna", env=anna)
     assert refused.status == 3
     assert "belongs to admin" in refused.stderr
     fetch = ["rsync", "-r", "--rsync-path=/usr/local/bin/labfleet-head results"]
     assert client.run([*fetch, f"head:{hers['campaign']}/", "own/"], user="anna").status == 0
     assert client.run([*fetch, f"head:{campaign}/", "stolen/"], user="anna").status != 0
     # … while the first one can
-    assert labfleet(client, "lab", "cancel", campaign).status == 0
+    assert labfleet(client, "cancel", campaign).status == 0
     assert running.wait(120).status == 1
 
 
