@@ -71,6 +71,17 @@ class BuildStarted(Event, frozen=True):
     campaign: str
 
 
+class BuildProgressed(Event, frozen=True):
+    """How far a build is."""
+
+    campaign: str
+    #: Compilations that were made, and that are to be made in all; None: nobody knows.
+    done: int
+    total: int | None
+    #: The project that is built, which may be one that the campaign's needs.
+    what: str
+
+
 class CampaignPrepared(Event, frozen=True):
     """Product and list of runs are there."""
 
@@ -78,6 +89,8 @@ class CampaignPrepared(Event, frozen=True):
     prepared: Prepared
     #: The parcel that holds the product, where it was built away from the store.
     parcel: str = ""
+    #: Key and parcel of references' products that come along.
+    references: tuple[tuple[str, str], ...] = ()
 
 
 class CampaignRefused(Event, frozen=True):
@@ -189,6 +202,7 @@ class CampaignEnded(Event, frozen=True):
 #: What happens to one campaign.
 CampaignEvent = (
     BuildStarted
+    | BuildProgressed
     | CampaignPrepared
     | CampaignRefused
     | RunStarted

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
     ("how a campaign is followed", {"following"}),
     ("which campaign, and its way home", {"campaigns", "homecoming"}),
-    ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact"}),
+    ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     (
@@ -33,12 +33,26 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake", "ledger"}),
     (
         "what these are made of",
-        {"uploader", "checkouts", "housekeeping", "scheduling", "program", "toolchain", "console", "sharing"},
+        {
+            "uploader",
+            "housekeeping",
+            "scheduling",
+            "program",
+            "toolchain",
+            "console",
+            "sharing",
+            "making",
+            "working_tree",
+        },
     ),
+    ("what is laid out for builds and runs", {"checkouts"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
-        {"config", "head", "inventory", "playbook", "code_bundle", "line"},
+        {"config", "head", "inventory", "playbook", "code_bundle", "line", "upstream"},
     ),
+    ("how a project is built", {"recipe"}),
+    ("project features", {"features"}),
+    ("what a project says of itself to OMNeT++'s tools", {"ide_files"}),
     (
         "support: one outside thing each",
         {
@@ -55,6 +69,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
                 "omnetpp",
                 "leases",
                 "disk",
+                "compilations",
             },
             *{"ssh", "host_keys", "ansible", "inventory_rules", "knock", "command_line"},
         },

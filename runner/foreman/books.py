@@ -1,5 +1,6 @@
 """The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -113,7 +114,8 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
-        results.take_product(self._paths, prepared.key, event.parcel)
+        for key, parcel in ((prepared.key, event.parcel), *event.references):
+            results.take_product(self._paths, key, parcel)
         results.take_build_log(self._paths, name)
         if state.prepared is not None:
             return  # the build job was done twice
@@ -210,7 +212,7 @@ class Books:
             kept = ledger.read(self._paths.campaign(name))
             if kept is None:
                 raise LookupError(name)
-            if kept.prepared and not self._paths.product(kept.prepared.key).exists():
+            if kept.prepared and not all(map(os.path.exists, map(self._paths.product, kept.prepared.keys))):
                 self._paths.campaign(name).prepared.unlink()  # it is built again
             ledger.reopen(self._paths.campaign(name))
         self._jobs.unmark_cancelled(name)

@@ -33,7 +33,8 @@ class Stored:
     id: str
     user: str
     #: The snapshot; empty if nobody can tell.
-    commit: str = ""
+    #: Those of its project, and of what that needs.
+    commits: tuple[str, ...] = ()
     size: int = 0
     #: None while it is under way.
     ended: float | None = None

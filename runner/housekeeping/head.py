@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from runner import usage
 from runner.housekeeping import decisions, repositories
 from runner.housekeeping.decisions import Removal, Stored
@@ -19,17 +21,30 @@ from runner.paths import CODE, LabPaths, lock_of
 log = logging.getLogger(__name__)
 
 
+class _Needed(Value, frozen=True):
+    """What has to be known of a project that a campaign's project needs."""
+
+    commit: str = ""
+
+
 class _Known(Value, frozen=True):
     """What has to be known of a campaign, of whatever version of labfleet it is."""
 
     user: str = "?"
     commit: str = ""
+    references: tuple[_Needed, ...] = ()
 
 
 class _Built(Value, frozen=True):
     """What has to be known of a campaign that is prepared."""
 
     key: str
+    references: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all products that it needs."""
+        return {self.key, *self.references.values()}
 
 
 def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
@@ -91,7 +106,8 @@ def _read(folder: Path) -> Stored | None:
     except ValueError as error:
         log.warning("campaign %s cannot be read: %s", folder.name, error)
         known = _Known()
-    return Stored(folder.name, known.user, known.commit, ended=_time_of(store.end), collected=_time_of(store.collected))
+    commits = (known.commit, *(needed.commit for needed in known.references))
+    return Stored(folder.name, known.user, commits, ended=_time_of(store.end), collected=_time_of(store.collected))
 
 
 def _time_of(path: Path) -> float | None:
@@ -130,13 +146,13 @@ def _tidy_logs(paths: LabPaths, _: Limits, now: float) -> list[str]:
     return said
 
 
-def _under_way(paths: LabPaths) -> dict[str, str]:
-    """Return the campaigns that are under way, and the key of each one's product; empty while it is built."""
-    found: dict[str, str] = {}
+def _under_way(paths: LabPaths) -> dict[str, set[str]]:
+    """Return the campaigns that are under way, and the keys of each one's products; none while it is built."""
+    found: dict[str, set[str]] = {}
     for campaign in _stored(paths):
         if campaign.ended is None:
             prepared = paths.campaign(campaign.id).prepared
-            found[campaign.id] = decode(prepared.read_bytes(), _Built).key if prepared.exists() else ""
+            found[campaign.id] = decode(prepared.read_bytes(), _Built).keys if prepared.exists() else set()
     return found
 
 
@@ -148,15 +164,15 @@ def products(paths: LabPaths) -> list[Shared]:
 
 def _tidy_products(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     def needed(keys: Collection[str]) -> Collection[str]:
-        under_way = set(_under_way(paths).values())
-        # Nobody knows yet which one a campaign will need that is being built.
-        return keys if "" in under_way else under_way & set(keys)
+        under_way = _under_way(paths).values()
+        # Nobody knows yet which ones a campaign will need that is being built.
+        return set().union(*under_way) & set(keys) if all(under_way) else keys
 
     return tidy_shared(products(paths), limits.product_bytes, now, needed=needed)
 
 
 def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    named = {campaign.commit for campaign in _stored(paths)}
+    named = {commit for campaign in _stored(paths) for commit in campaign.commits}
     found = [folder for folder in folders(paths.repository("x").parent) if folder != paths.repository(CODE)]
     return all_of(partial(repositories.tidy, folder, named, limits.keep_days, now) for folder in found)
 
@@ -164,7 +180,7 @@ def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]
 def _tidy_incoming(paths: LabPaths, _: Limits, now: float) -> list[str]:
     there = {folder.name: folder.stat().st_ctime for folder in folders(paths.incoming)}
     under_way = _under_way(paths)
-    going = decisions.parcels(there, under_way, now, some_build="" in under_way.values())
+    going = decisions.parcels(there, under_way, now, some_build=not all(under_way.values()))
     for removal in going:
         usage.remove(usage.set_aside(paths.incoming / removal.name))
     return [f"delivery {removal.name} is removed: {removal.why}" for removal in going]

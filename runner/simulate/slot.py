@@ -56,7 +56,7 @@ class Slot:
         self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
         #: Holds the checkout of the present campaign.
         self._use = ExitStack()
-        self._works: dict[str, tuple[Campaign, Prepared, Path, dict[int, Run]]] = {}
+        self._works: dict[str, tuple[Campaign, Prepared, Path, dict[str, Path], dict[int, Run]]] = {}
         #: What is still to do of the present chunk.
         self._chunk = Chunk("", "", (), shared=False)
         self._waiting: list[Attempt] = []
@@ -111,8 +111,9 @@ class Slot:
             campaign = self._lab.campaign(name)
             prepared = self._lab.prepared(name)
             self._use.close()
-            checkout = self._use.enter_context(checkouts.in_use(self._paths, self._head, campaign, prepared.key))
-            self._works = {name: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
+            users = checkouts.all_in_use(self._paths, self._head, campaign, prepared)
+            checkout, beside = self._use.enter_context(users)
+            self._works = {name: (campaign, prepared, checkout, beside, {run.number: run for run in prepared.runs})}
         return Work(self._chunk, *self._works[name])
 
     def _under_way(self, attempt: Attempt) -> None:
@@ -147,7 +148,7 @@ class Slot:
         """
         if self._private is None:
             top = self._paths.private_of(self._name, f"{work.chunk.id}-{attempts[0].run}")
-            self._private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
+            self._private = work.directory(top)
         outcomes = SimulationProcess(work, attempts, self._private, self._place).follow()
         self._require_trust(outcomes)
         done = [outcome for outcome, _ in outcomes if outcome.kind == "done"]
@@ -167,11 +168,11 @@ class Slot:
         """Say whether runs of a campaign's kind may share a process; found out once, with a run that has done so."""
         kind = _kind(work)
         if work.campaign.batch is None and kind not in self._may_share_of and self._private:
-            top = self._paths.private_of(self._name, f"{work.chunk.id}-proof")
+            private = work.directory(self._paths.private_of(self._name, f"{work.chunk.id}-proof"))
             limits = msgspec.structs.replace(work.campaign.limits, timeout=PROOF_SECONDS)
 
             def run_alone(argv: Sequence[str], folder: Path) -> int:
-                environment = {**work.campaign.environment, **self._place.mark}
+                environment = {**work.environment(private), **self._place.mark}
                 with (
                     open(os.devnull, "wb") as nowhere,
                     ProcessTree(
@@ -182,9 +183,7 @@ class Slot:
                         pass
                 return status
 
-            same = sharing.is_same_alone(
-                work.campaign, work.prepared, work.checkout, outcome, self._private.root, top, run_alone
-            )
+            same = sharing.is_same_alone(work.campaign, work.prepared, outcome, self._private.root, private, run_alone)
             if self._line.is_unwanted():  # it was ended, so it proves nothing
                 return False
             self._may_share_of[kind] = same
