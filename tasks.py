@@ -30,7 +30,7 @@ is no limit.
         "program": "simulation program or shared library; default: the target of the project's Makefile",
         "ini": "ini file, relative to the folder; may be repeated; default: omnetpp.ini",
         "jobs": "at most so many processes of this campaign at once; default: all slots",
-        "mode": "release or debug",
+        "mode": "release, debug or sanitize: how the model is built, and with which OMNeT++ it runs",
         "args": 'further options for the program, e.g. "--sim-time-limit=10s"',
         "dry-run": "list the runs with their iteration variables, do none",
         "json": "print one machine-readable result on stdout",
@@ -70,9 +70,10 @@ def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke h
     from runner import campaign_command
     from runner import runall as words
     from runner.campaign import Order
+    from runner.model import MODES
 
-    if mode not in ("release", "debug"):
-        raise WrongUse(f"--mode is release or debug, not {mode!r}")
+    if mode not in MODES:
+        raise WrongUse(f"--mode is {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
     if detach and dry_run:
         raise WrongUse("--detach and --dry-run contradict each other")
     limits = {"timeout": timeout, "stall": stall, "memory": memory, "retries": retries, "max-failures": max_failures}

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from runner import checkouts, features, making, omnetpp, program, shell
-from runner.errors import LabfleetError
+from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.job_queue import WorkerEnd
 from runner.leases import Lease
@@ -27,7 +27,7 @@ from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Hel
 from runner.model import Campaign, Prepared, Run, Source, Value, decode, encode
 from runner.paths import build_log_parcel
 from runner.private_directory import PrivateDirectory
-from runner.toolchain import Toolchains
+from runner.toolchain import Toolchains, chosen, lacks_mode
 from runner.working_tree import WorkingTree, digest
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class Builder:
         return "journalctl -u labfleet-worker" if self._machine.settings else f"{self._paths.service_logs}/builder.log"
 
     def _prepare(self, campaign: Campaign) -> CampaignPrepared:
+        campaign = chosen(campaign)
         identity = self._toolchains.identify(campaign.environment)
         maker = Maker(campaign.id, self._paths.build_log(campaign.id), self._sender, self._line)
         done: dict[str, Built] = {}
@@ -156,11 +157,14 @@ class Builder:
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
 
-            for argv in features.commands(source.build):
-                run(argv, tree.root)
-            tree.stamps.give_back()
-            for argv in source.build.commands:
-                run(argv, tree.root / source.build.directory)
+            try:
+                for argv in features.commands(source.build):
+                    run(argv, tree.root)
+                tree.stamps.give_back()
+                for argv in source.build.commands:
+                    run(argv, tree.root / source.build.directory)
+            except BuildFailed as failed:
+                raise BuildFailed(failed.message, failed.hint or lacks_mode(environment, campaign.mode)) from None
             target = self._target(source, tree.root, environment)
             names = [
                 name for name in tree.changed_files() if _is_product(name, target) and (tree.root / name).is_file()

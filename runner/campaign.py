@@ -93,6 +93,7 @@ def describe(
         batch=order.batch,
         dry_run=order.dry_run,
         limits=msgspec.structs.replace(project.limits, **order.limits),
+        omnetpp=project.omnetpp,
         place=place,
         references=tuple(
             Source(

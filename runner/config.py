@@ -44,6 +44,8 @@ class Project:
     environment: dict[str, str]
     #: What a run may take, and what follows when it fails.
     limits: Limits = field(default_factory=Limits)
+    #: The version of OMNeT++ that it wants; empty: whichever is there.
+    omnetpp: str = ""
     #: Its NED folders relative to the root, for projects that need this one.
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
@@ -89,6 +91,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         include=tuple(dict.fromkeys((*said.include, *needed_files))),
         environment=said.environment,
         limits=Limits(**said.limits),
+        omnetpp=said.omnetpp,
         references=_references(root, said, build),
     )
 

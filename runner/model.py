@@ -21,6 +21,9 @@ Kind = Literal["done", "error", "crash", "timeout", "stalled", "out-of-memory", 
 #: Kinds that are the run's own failure: it is begun again only as often as ``Limits.retries`` says.
 OWN_FAILURES: frozenset[Kind] = frozenset({"error", "crash", "timeout", "stalled", "out-of-memory"})
 
+#: How a model is built, and with which of OMNeT++'s programs it runs.
+MODES = ("release", "debug", "sanitize")
+
 T = TypeVar("T")
 
 
@@ -159,6 +162,8 @@ class Campaign(Value, frozen=True):
     #: Only list the runs.
     dry_run: bool = False
     limits: Limits = Limits()
+    #: The version of OMNeT++ that it wants, or the beginning of it; empty: that of the environment.
+    omnetpp: str = ""
     #: Where the project's folder stands among those of its references; empty: there are none, its name will do.
     place: str = ""
     #: The projects that this one needs, in the order in which they are built.

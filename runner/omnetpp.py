@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from runner.model import Launch, Run
 
-#: What the modes that OMNeT++ knows append to the names of programs and libraries.
+#: What the modes append to the names of programs and libraries.
 SUFFIXES = {"debug": "_dbg", "sanitize": "_sanitize"}
 
 # ---- argument lists ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from runner.errors import WrongUse
 from runner.features import EXCLUSIONS
 from runner.ide_files import listed
 from runner.model import Campaign, Run
+from runner.toolchain import lacks_mode
 
 #: Seconds that a program gets to list its runs; the builder serves everybody.
 QUERY_SECONDS = 60.0
@@ -81,7 +82,8 @@ def list_runs(
     except OSError as error:
         raise WrongUse(
             f"{argv[0]} cannot be started: {error.strerror}",
-            "name the simulation program with --program, or `program` in labfleet.toml",
+            lacks_mode(environment, campaign.mode)
+            or "name the simulation program with --program, or `program` in labfleet.toml",
         ) from None
     if answer.status != 0:
         raise _refusal(campaign, argv, working_directory, environment, answer)

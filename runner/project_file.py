@@ -42,6 +42,7 @@ KEYS = {
     "memory": _QUANTITY,
     "retries": _NUMBER,
     "max-failures": _NUMBER,
+    "omnetpp": _STRING,
     "features": _FEATURES,
     "environment": _TABLE,
     "reference": _REFERENCES,
@@ -104,6 +105,8 @@ class ProjectFile:
     include: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    #: The version of OMNeT++ that is wanted, e.g. 6.2; empty: whichever is there.
+    omnetpp: str = ""
     #: The limits of runs that are given, by the names of model.Limits.
     limits: dict[str, Any] = field(default_factory=dict)
     features: Features = Features()
@@ -250,6 +253,12 @@ def _trouble(key: str, text: str, root: Path) -> str:
     """Return what is wrong with one string; empty if nothing is."""
     if not text.strip():
         return "an empty string says nothing"
+    if key == "omnetpp":
+        return "" if re.fullmatch(r"\d+(\.\w+)*", text) else f'{text} is no version; one is "6.2" or "6.2.0"'
+    return _trouble_of_path(key, text, root)
+
+
+def _trouble_of_path(key: str, text: str, root: Path) -> str:
     if key not in _PATHS or (key == "program" and os.path.isabs(text)):
         return ""  # an absolute program is one that every machine of the lab has
     if os.path.isabs(text):

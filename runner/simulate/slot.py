@@ -29,6 +29,7 @@ from runner.paths import AttemptPaths, attempt_parcel
 from runner.private_directory import PrivateDirectory
 from runner.simulate.process import Place, SimulationProcess, Work
 from runner.simulate.tree import ProcessTree
+from runner.toolchain import chosen
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Slot:
         """Return what the chunk's runs have in common; asked for once per campaign."""
         name = self._chunk.campaign
         if name not in self._works:
-            campaign = self._lab.campaign(name)
+            campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
             self._use.close()
             users = checkouts.all_in_use(self._paths, self._head, campaign, prepared)

@@ -487,7 +487,7 @@ def test_a_crash_is_told_from_an_error(lab: LocalLab, scripted: Path) -> None:
         (["--project", "/nowhere"], "/nowhere", "hint"),
         (["--jobs", "many"], "--jobs takes a whole number from 1", ""),
         (["--jobs", "0"], "--jobs takes a whole number from 1", ""),
-        (["--mode", "fast"], "release or debug", ""),
+        (["--mode", "fast"], "release, debug or sanitize", ""),
         (["--confg", "Quick"], "--confg", "--config"),
         (["--args", "'open"], "--args", ""),
         (["--timeout", "soon"], "--timeout: 'soon' is no duration", ""),
