@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkouts, features, making, omnetpp, program, shell
+from runner import checkouts, distcc, features, making, omnetpp, program, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.job_queue import WorkerEnd
@@ -70,6 +70,7 @@ class Builder:
         self._machine, self._paths = machine, machine.paths
         self._lab, self._head, self._sender, self._line, self._lease = lab, head, sender, line, lease
         self._toolchains = Toolchains()
+        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went."""
@@ -105,8 +106,9 @@ class Builder:
         maker = Maker(campaign.id, self._paths.build_log(campaign.id), self._sender, self._line)
         done: dict[str, Built] = {}
         try:
-            for source in (*campaign.references, campaign.source):
-                done[source.place] = self._product(campaign, source, identity, done, maker)
+            with self._compilers.followed(campaign.environment):
+                for source in (*campaign.references, campaign.source):
+                    done[source.place] = self._product(campaign, source, identity, done, maker)
         finally:
             maker.close()
         own = done[campaign.source.place]
@@ -146,7 +148,7 @@ class Builder:
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
         tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
         if source.build.commands:
-            self._line.post(BuildStarted(campaign.id))
+            self._line.post(BuildStarted(campaign.id, source.name))
         with tree.in_order():
             variables = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable

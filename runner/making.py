@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runner import compilations, shell
+from runner import compilations, distcc, shell
 from runner.errors import BuildFailed
 from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
@@ -129,6 +129,8 @@ def environment(
     told = "".join(f" {name}={_escaped(value)}" for name, value in variables.items())
     jobs = f"-j{parallel_compilations(kept)}"
     made = {**kept, **variables, "MODE": mode, "MAKEFLAGS": f"{jobs} --{told}" if told else jobs}
+    if distcc.is_used(kept):
+        made = {**distcc.PATIENCE, **made}
     if (root / "bin").is_dir():  # as the setenv of INET and others has it
         made["PATH"] = f"{root / 'bin'}:{kept.get('PATH', os.defpath)}"
     if libraries:
@@ -148,7 +150,7 @@ def _escaped(value: str) -> str:
 
 def parallel_compilations(environment: Mapping[str, str]) -> int:
     """Return how many compilations may be under way: as many as distcc's hosts take, else one per core."""
-    if environment.get("CCACHE_PREFIX") == "distcc":
+    if distcc.is_used(environment):
         answer = shell.run(["distcc", "-j"], env=environment, check=False)
         if answer.status == 0 and answer.text.isdecimal():
             return int(answer.text)

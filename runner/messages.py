@@ -66,9 +66,11 @@ class HostReport(Event, frozen=True):
 
 
 class BuildStarted(Event, frozen=True):
-    """The build job found no product for the campaign's key and builds it."""
+    """The build job found no product for the key of the campaign's project, or of one that it needs, and builds it."""
 
     campaign: str
+    #: The project's name.
+    what: str = ""
 
 
 class BuildProgressed(Event, frozen=True):

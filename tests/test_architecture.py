@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what builds and runs need", {"checkouts", "toolchain"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
-        {"config", "head", "inventory", "playbook", "code_bundle", "line", "upstream"},
+        {"config", "head", "inventory", "playbook", "code_bundle", "line", "upstream", "distcc"},
     ),
     ("how a project is built", {"recipe"}),
     ("project features", {"features"}),

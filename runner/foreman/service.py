@@ -59,6 +59,8 @@ class Foreman:
         self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
         self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
         self._feeds_from = 0.0
+        #: The machines that the workers were told of.
+        self._told: frozenset[str] = frozenset()
         self._changes = False
         #: Was there nothing but the machines' regular reports in this turn of the loop?
         self._only_reports = True
@@ -170,6 +172,7 @@ class Foreman:
     def _take_beat(self, *, is_replaced: bool) -> None:
         """Redis answers: time goes on, and what has not been heard of for too long is lost."""
         self._hosts.beat(time.monotonic())
+        self._tell_machines(anew=is_replaced)
         if is_replaced:
             log.warning("Redis was started again: it is told what it may have forgotten")
             if self._is_remote:
@@ -184,6 +187,13 @@ class Foreman:
         if now >= self._feeds_from:  # before that, nobody has told what is on its way
             for state in self._states():
                 self._books.end_if_over(state)
+
+    def _tell_machines(self, *, anew: bool) -> None:
+        """Tell the workers who serves, once every machine has had the time to report."""
+        serving = frozenset(self._hosts.serving())
+        if self._hosts.now >= ROUND_OF_REPORTS and (anew or serving != self._told):
+            self._jobs.keep_machines(serving)
+            self._told = serving
 
     def _look_for_arrived(self, now: float) -> None:
         """Outcomes that are overdue may have arrived without anybody to tell; then they are committed, and not lost."""

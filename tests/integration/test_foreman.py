@@ -491,6 +491,15 @@ def test_what_a_host_had_begun_is_begun_again_when_its_agent_is_a_new_one(world:
     eventually(lambda: any(other.id != chunk.id for other in world.chunks()), "that it is begun again")
 
 
+def test_workers_are_told_which_machines_serve(world: World) -> None:
+    # Given a machine that reports, then it is known to workers that it serves
+    world.begin(runs=2)
+    eventually(lambda: world.workers.machines() == frozenset({"red"}), "the only machine serves")
+    # When it is drained, then that is known, too
+    world.other.ask(Drain("red", drained=True))
+    eventually(lambda: world.workers.machines() == frozenset(), "no machine serves")
+
+
 def test_a_drained_machine_gets_nothing_until_it_is_undrained(world: World) -> None:
     # Given a machine that somebody drains while it has a run, and another foreman after that
     chunk = world.begin(runs=2)
