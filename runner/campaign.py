@@ -187,7 +187,7 @@ def _leave_on_signals() -> None:
 def _taken(order: Order, connection: Connection) -> tuple[Campaign, config.Project]:
     """Take the snapshot, bring it to the lab, and return the campaign that is to be submitted."""
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
-    resolved = references.resolve(project, order.mode, upstream.Cache(home()).fetched)
+    resolved = references.resolve(project, order.mode, upstream.Cache(LabPaths(home())).fetched)
     taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
     needed = list(zip(resolved.needed, others, strict=True))
     return describe(order, project, taken, connection.lab, resolved.place, needed), project

@@ -58,8 +58,8 @@ class Maker:
         """
         command = " ".join(argv)
         growing = self._growing()
-        start = growing.size
         growing.append(f"$ {command}\n".encode())
+        start = growing.size
         if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
             raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
         total = _foreseen(argv, cwd, environment)
@@ -145,7 +145,7 @@ _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 
 def _escaped(value: str) -> str:
     """Return a value as it stands in MAKEFLAGS."""
-    return re.sub(r"([\\\s])", r"\\\1", value).replace("$", "$$")
+    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 def parallel_compilations(environment: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runner import shell, usage
 from runner.errors import LabFailed, WrongUse
-from runner.paths import lock_of
+from runner.paths import LabPaths, lock_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -19,8 +19,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 class Cache:
     """The clones of one client."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, paths: LabPaths) -> None:
+        self._paths = paths
 
     def fetched(self, url: str, revision: str) -> Path:
         """Return a folder with the files of a revision: commit, tag or branch.
@@ -28,7 +28,7 @@ class Cache:
         Raises WrongUse if there is no such revision, LabFailed if the repository cannot be reached.
         """
         name = re.sub(r"\.git$", "", re.split(r"[/:]", url.rstrip("/"))[-1]) or "reference"
-        place = self._home / "references" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_digest(url, revision)}" / name
+        place = self._paths.clones / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_digest(url, revision)}" / name
         with usage.held(lock_of(place.parent)):
             if not (place / ".git").exists():
                 place.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from runner.model import Build, Campaign, Launch, Prepared, encode
+from runner.model import Build, Campaign, Launch, Prepared, Source, encode
 from runner.paths import CampaignPaths, LabPaths
 
 DAY = 86400.0
@@ -11,7 +11,14 @@ DAY = 86400.0
 COMMIT = "c" * 40
 
 
-def campaign(name: str = "one", *, commit: str = COMMIT, tree: str = "t" * 40) -> Campaign:
+def needed(commit: str, tree: str = "t" * 40) -> Source:
+    """Return a project that a campaign's project needs."""
+    return Source("inet-1f3a9c04", commit, tree, "s", "inet", Build())
+
+
+def campaign(
+    name: str = "one", *, commit: str = COMMIT, tree: str = "t" * 40, references: tuple[Source, ...] = ()
+) -> Campaign:
     """Return a campaign of Ada's."""
     return Campaign(
         id=name,
@@ -30,6 +37,7 @@ def campaign(name: str = "one", *, commit: str = COMMIT, tree: str = "t" * 40) -
         environment={},
         submitted=0.0,
         user="ada",
+        references=references,
     )
 
 
@@ -42,13 +50,19 @@ def stored(
     ended: float | None = None,
     collected: float | None = None,
     size: int = 0,
+    references: dict[str, str] | None = None,
 ) -> CampaignPaths:
-    """Put a campaign into a store: with a product's key it is prepared; times of its end, and of its way home."""
+    """Put a campaign into a store: with a product's key it is prepared; times of its end, and of its way home.
+
+    ``references``: commit → key of the one project that its own needs.
+    """
     store = lab.campaign(name)
     store.records.mkdir(parents=True)
-    store.campaign.write_bytes(encode(campaign(name, commit=commit)))
+    others = references or {}
+    store.campaign.write_bytes(encode(campaign(name, commit=commit, references=tuple(map(needed, others)))))
     if key:
-        store.prepared.write_bytes(encode(Prepared(key, False, ("./aloha",), "gcc", ())))
+        keys = dict(zip(["inet"], others.values(), strict=False))
+        store.prepared.write_bytes(encode(Prepared(key, False, ("./aloha",), "gcc", (), keys)))
     if size:
         (store.root / "runs").mkdir()
         (store.root / "runs" / "data").write_bytes(os.urandom(size))

@@ -179,14 +179,15 @@ def test_products_go_that_were_used_longest_ago(lab: LabPaths) -> None:
 
 def test_a_product_that_a_campaign_uses_never_goes(lab: LabPaths) -> None:
     # Given a campaign that runs with an old product, one that has ended, and a product that was just used
-    stored(lab, "runs", key="needed")
+    stored(lab, "runs", key="needed", references={"c" * 40: "reference"})
     stored(lab, "over", key="unneeded", ended=ago(1))
     product(lab, "needed", ago(300))
+    product(lab, "reference", ago(300))
     product(lab, "unneeded", ago(1))
     product(lab, "fresh", NOW - 3000)
     # When there is no room at all, then only the product of the one that is over goes
     head.tidy(lab, NARROW, NOW)
-    assert names(lab.home / "products") == ["fresh", "needed"]
+    assert names(lab.home / "products") == ["fresh", "needed", "reference"]
 
 
 def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:

@@ -25,6 +25,7 @@ the first half and every worker the second::
     keys/                         CURVE keys: the machine's own
 
     snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
+    references/NAME-…/NAME        the client's: clones of repositories that references name, a revision each
     remote/LAB/                   the client's: its key for a remote lab, and results on their way home
     notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it
 """

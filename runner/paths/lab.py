@@ -195,6 +195,11 @@ class LabPaths:
         return self.home / "snapshots" / f"{project}.git"
 
     @property
+    def clones(self) -> Path:
+        """Parent of the client's clones of repositories that references name."""
+        return self.home / "references"
+
+    @property
     def notes(self) -> Path:
         """Folder of what the client has noted of its own campaigns."""
         return self.home / "notes"

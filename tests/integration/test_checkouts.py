@@ -23,11 +23,11 @@ from runner.leases import Lease
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
-from runner.messages import CampaignPrepared, Event
-from runner.model import Campaign, Launch
+from runner.messages import BuildStarted, CampaignPrepared, Event
+from runner.model import Build, Campaign, Launch
 from runner.paths import LabPaths, half_of, lock_of, use_of
 from tests.conftest import eventually
-from tests.stored_campaigns import DAY, campaign, product, stored
+from tests.stored_campaigns import DAY, campaign, needed, product, stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -324,6 +324,49 @@ def test_a_checkout_that_was_cut_short_is_made_anew(lab: Lab) -> None:
     assert [path.name for path in checkout.parent.glob(".*")] == []
 
 
+def test_products_of_what_is_needed_come_to_the_head_too(lab: Lab, tmp_path: Path) -> None:
+    # Given a builder, a project that needs no compiler, and one that it needs, with a shared library
+    (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")
+    (lab.root / "simulate").chmod(0o755)
+    other = tmp_path / "inet"
+    other.mkdir()
+    (other / "Makefile").write_text("TARGET = libinet.so\n$(TARGET):\n\techo > $@\n")
+    private = tmp_path / "client" / "snapshots" / "inet.git"
+    taken = snapshot.take(other, (), private)
+    inet = msgspec.structs.replace(
+        needed(taken.commit, taken.tree), build=Build(".", (("make",),), ("Makefile",)), sources=taken.sources
+    )
+    snapshot.push(taken, private, str(lab.store.repository(inet.project)))
+    environment = {"PATH": os.environ["PATH"]}
+    wanted = msgspec.structs.replace(
+        lab.submit(), launch=Launch("./simulate"), references=(inet,), environment=environment
+    )
+    foreman = Foreman(wanted)
+    sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
+    line, lease = Line(foreman), Lease("builder", "ipc:///nowhere")
+    line.start()
+    builder = Builder(Machine("w1", lab.paths, 1, "", "", "", "", "", ""), foreman, lab.head, sender, line, lease)
+    # When a campaign is prepared
+    builder.prepare("one")
+    line.flush()
+    event = foreman.told[-1]
+    assert isinstance(event, CampaignPrepared), event
+    # Then there is a parcel for each product, and the library's folder is told
+    ((key, parcel),) = event.references
+    assert event.prepared.references == {"inet": key}
+    assert event.prepared.libraries == ("inet",)
+    results.take_product(lab.store, key, parcel)
+    results.take_product(lab.store, event.prepared.key, event.parcel)
+    # … and how far the build was
+    assert BuildStarted("one", "inet") in foreman.told
+    # … and another worker gets both
+    elsewhere = LabPaths(tmp_path / "w2")
+    with checkouts.all_in_use(elsewhere, lab.head, wanted, event.prepared) as (checkout, beside):
+        assert (checkout / "simulate").exists()
+        assert (beside["inet"] / "libinet.so").exists()
+    sender.close()
+
+
 # ---- repositories --------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +414,31 @@ def test_snapshots_go_that_no_campaign_names(lab: Lab) -> None:
     # … and the one that is gone can come again
     lab.root.joinpath("omnetpp.ini").write_text("# old")
     assert content(lab.checkout(lab.submit("# old")))[0] == "# old"
+
+
+def test_a_snapshot_stays_that_a_campaigns_project_needs(lab: Lab) -> None:
+    # Given a campaign whose project needs another one, as it was long ago
+    inet = lab.submit()
+    git_directory = lab.store.repository(inet.project)
+    age(git_directory, 100)
+    stored(lab.store, "one", commit="f" * 40, references={inet.commit: "k"})
+    # When the head is tidied, then that is there
+    head.tidy(lab.store, ROOMY, NOW)
+    assert refs(git_directory) == {inet.commit}
+
+
+def test_clones_of_repositories_go_when_nobody_has_needed_them_for_half_a_year(lab: Lab) -> None:
+    # Given a clone
+    paths = LabPaths(lab.private.parent.parent)
+    clone = paths.clones / "inet-1f3a9c04"
+    clone.mkdir(parents=True)
+    with usage.held(lock_of(clone)):
+        pass
+    # When the client is tidied, then it is there for a while
+    client.tidy(paths, time() + 179 * DAY)
+    assert clone.exists()
+    client.tidy(paths, time() + 181 * DAY)
+    assert not clone.exists()
 
 
 def test_a_snapshot_is_kept_for_as_long_after_its_last_campaign(lab: Lab) -> None:
