@@ -1,4 +1,4 @@
-"""A client's housekeeping: snapshots of projects that are gone, clones, and what is left of campaigns that are at home."""
+"""A client's housekeeping: snapshots of projects that are gone, clones, what is left of campaigns that are at home."""
 
 import os
 import sys
