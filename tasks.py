@@ -18,7 +18,7 @@ interrupted is kept apart, in results/labfleet/CAMPAIGN/failed/, its files named
 results/campaign.json says where each result came from.
 Ctrl-C leaves the campaign, which goes on: labfleet attach comes back to it, labfleet cancel ends it.
 What labfleet.toml says of timeout, stall, memory, retries and max-failures holds where the option is not given; "none"
-is no limit.
+is no limit, and --retries 0 begins nothing again.
 """
 
 
@@ -209,7 +209,7 @@ def lab(c: Context) -> None:
         case [] | ["status"]:
             print(labs.describe())
         case ["stop", *force] if force in ([], ["--force"]):
-            print("the lab's services have ended" if local_lab.stop(bool(force)) else "no services are running")
+            print(local_lab.stop(bool(force)))
         case ["--help" | "-h"]:
             print(_LAB)
         case words:

@@ -17,17 +17,20 @@ from dataclasses import dataclass
 
 from runner import curve, disk, shell
 from runner.head import Head
+from runner.holdings import Leases
 from runner.housekeeping import regularly
-from runner.leases import Leases
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
-from runner.messages import HostReport, HostUp, SlotDied
+from runner.messages import Event, HostReport, HostUp, SlotDied
 from runner.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks at the workers, and between reports.
 LOOK, REPORT = 0.5, 2.0
+
+#: Seconds between looks while workers wait for their start.
+SHORT_LOOK = 0.05
 
 #: The variable by which an agent hands its workers over to its successor.
 WORKERS = "LABFLEET_WORKERS"
@@ -56,6 +59,8 @@ class Agent:
         self._uploader = Uploader(machine.paths, head, line)
         self._leases = Leases(machine.paths.endpoint("agent"))
         self._workers: dict[str, Worker] = {}
+        #: Workers that are to be started → what the foreman has to be told before.
+        self._due: dict[str, Event] = {}
         self._woken = threading.Event()
         self._drains = False
         self._changes = False
@@ -76,6 +81,7 @@ class Agent:
         next_report, trouble = time.monotonic(), ""
         while not (self._drains and not self._workers and self._is_all_told()):
             self._watch_workers()
+            self._start_due()
             shell.reap()
             if time.monotonic() >= next_report or self._trouble() != trouble:
                 next_report, trouble = time.monotonic() + REPORT, self._trouble()
@@ -84,7 +90,7 @@ class Agent:
                 self._uploader.stop()
                 if self._uploader.is_stopped() and self._line.is_empty():
                     self._become_new()
-            self._woken.wait(LOOK)
+            self._woken.wait(SHORT_LOOK if self._due else LOOK)
             self._woken.clear()
         self._line.post(self._report())
         self._line.flush()
@@ -101,16 +107,15 @@ class Agent:
     # ---- beginning, and becoming another revision ----
 
     def _begin(self) -> None:
-        """Start all workers; whatever an earlier agent's have left behind is removed."""
-        shell.end_marked(self._paths.home)
+        """Have all workers started; whatever an earlier agent's have left behind is removed."""
         shutil.rmtree(self._paths.private, ignore_errors=True)
         self._paths.private.mkdir(parents=True)
         for half in self._paths.spool.glob(".*"):
             shutil.rmtree(half, ignore_errors=True)
-        for name in self._wanted():
-            self._start(name)
         key = curve.own_keys(self._paths.keys, "worker").public.decode() if self._machine.settings else ""
-        self._line.post(HostUp(self._machine.name, self._machine.slots, key))
+        up = HostUp(self._machine.name, self._machine.slots, key)
+        self._line.post(up)
+        self._due = dict.fromkeys(self._wanted(), up)
 
     def _wanted(self) -> list[str]:
         """Return the names of this host's workers."""
@@ -147,6 +152,17 @@ class Agent:
                 process = shell.start(argv, cwd=self._paths.home, env=os.environ, output=output, dies_with_parent=True)
         self._workers[name] = Worker(process, self._machine.revision)
 
+    def _start_due(self) -> None:
+        """Start workers as soon as the foreman has been told that those before them are gone.
+
+        Told later, it would take what the new ones have begun meanwhile for lost.
+        """
+        if self._drains:
+            self._due.clear()
+        for name in [name for name, news in self._due.items() if self._line.has_left(news)]:
+            del self._due[name]
+            self._start(name)
+
     def _retire(self, worker: Worker) -> None:
         """Let a worker end after its job.  Told twice, RQ would leave the job unfinished."""
         if not worker.retires:
@@ -154,27 +170,27 @@ class Agent:
             worker.process.signal(signal.SIGTERM)
 
     def _watch_workers(self) -> None:
-        """Start workers again that have ended; the foreman is told of those that died, whose runs they may have had."""
+        """Have workers that ended started again; the foreman is told of those that died: they may have had runs."""
         for name, worker in list(self._workers.items()):
             if self._drains:
                 self._retire(worker)
             status = worker.process.wait(0)
             if status is None:
                 continue
+            del self._workers[name]
             # Told to end before it could listen, it ends by the signal; it had no job yet.
             if not worker.retires or status not in {0, -signal.SIGTERM}:
                 log.warning("%s ended with status %s", name, status)
                 self._tidy_up_after(name)
-                self._line.post(SlotDied(self._machine.name, name))
-            if self._drains:
-                del self._workers[name]
-            else:
+                died = SlotDied(self._machine.name, name)
+                self._line.post(died)
+                self._due[name] = died
+            elif not self._drains:
                 self._start(name)
 
     def _tidy_up_after(self, name: str) -> None:
         """End what a dead worker had started, and remove what it has left half done."""
         shell.end_strays(shell.is_connection)
-        shell.end_marked(self._paths.home, name)
         self._leases.forget(name)
         for path in self._paths.half_done_by(name):
             shutil.rmtree(path, ignore_errors=True)
@@ -190,6 +206,7 @@ class Agent:
         memory = _memory()
         room = shutil.disk_usage(self._paths.home)
         revisions = {worker.revision for name, worker in self._workers.items() if name != BUILDER}
+        revisions |= {self._machine.revision for name in self._due if name != BUILDER}
         holds = self._leases.current()  # before the spool: what a slot no longer has is there already
         newest_first = sorted(revisions, key=lambda revision: revision != self._machine.revision)
         return HostReport(

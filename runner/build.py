@@ -17,8 +17,8 @@ import msgspec
 from runner import checkouts, distcc, features, making, omnetpp, program, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
-from runner.job_queue import WorkerEnd
-from runner.leases import Lease
+from runner.holdings import Lease
+from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
@@ -26,6 +26,7 @@ from runner.making import Maker
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Campaign, Prepared, Run, Source, Value, decode, encode
 from runner.paths import build_log_parcel
+from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
 from runner.toolchain import Toolchains, chosen, lacks_mode
 from runner.working_tree import WorkingTree, digest
@@ -68,33 +69,48 @@ class Builder:
 
     def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender, line: Line, lease: Lease) -> None:
         self._machine, self._paths = machine, machine.paths
-        self._lab, self._head, self._sender, self._line, self._lease = lab, head, sender, line, lease
+        self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
+        self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains()
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
-        """Do the build job of a campaign and tell the foreman how it went."""
-        event: CampaignPrepared | CampaignRefused
+        """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
+        event: CampaignPrepared | CampaignRefused | None = None
         self._lease.hold(Held("builder", campaign_id))
         self._line.watch(campaign_id)
         others = shell.strays()
         try:
-            event = self._prepare(self._lab.campaign(campaign_id))
+            event = self._outcome(campaign_id)
+            shell.end_strays(lambda pid: pid in others or shell.is_connection(pid))
+            self._deliver_log(campaign_id)
+        finally:
+            # A campaign that was cancelled may have been resumed since: what became of this job is not its fate.
+            is_unwanted = self._line.is_unwanted()
+            self._line.watch_nothing()
+            if event and not is_unwanted:
+                self._line.post(event)
+            self._lease.hold(None)
+
+    def _outcome(self, campaign_id: str) -> CampaignPrepared | CampaignRefused | None:
+        """Do the build job; None if nobody knows the campaign: who wants it queues it again."""
+        try:
+            try:
+                campaign = self._lab.campaign(campaign_id)
+            except (LookupError, *REFUSALS) as error:
+                log.warning("there is nothing to build: %s", error)
+                return None
+            return self._prepare(campaign)
         except LabfleetError as error:
-            event = CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
+            return CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
         except Exception as error:  # whatever it was, the campaign's owner has to know
             log.exception("build job of %s", campaign_id)
-            event = CampaignRefused(
+            return CampaignRefused(
                 campaign_id,
                 int(LabfleetError.exit_code),
                 f"the build job failed on {self._machine.name}: {error}",
                 f"see the builder's log on {self._machine.name}: {self._own_log()}",
             )
-        shell.end_strays(lambda pid: pid in others or shell.is_connection(pid))
-        self._deliver_log(campaign_id)
-        self._line.watch_nothing()
-        self._line.post(event)
-        self._lease.hold(None)
 
     def _own_log(self) -> str:
         """Return where an administrator finds what this process prints."""
@@ -166,7 +182,8 @@ class Builder:
                 for argv in source.build.commands:
                     run(argv, tree.root / source.build.directory)
             except BuildFailed as failed:
-                raise BuildFailed(failed.message, failed.hint or lacks_mode(environment, campaign.mode)) from None
+                hints = (lacks_mode(environment, campaign.mode), failed.hint)
+                raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
             target = self._target(source, tree.root, environment)
             names = [
                 name for name in tree.changed_files() if _is_product(name, target) and (tree.root / name).is_file()
@@ -189,13 +206,12 @@ class Builder:
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""
         written = self._paths.build_log(campaign)
-        if not written.exists():
-            return
         parcel = self._paths.outgoing / build_log_parcel(campaign)
-        parcel.mkdir(parents=True, exist_ok=True)
-        os.rename(written, parcel / "build.log")
         try:
-            self._head.deliver([parcel])
+            if written.exists():
+                parcel.mkdir(parents=True, exist_ok=True)
+                os.rename(written, parcel / "build.log")
+                self._impatient.deliver([parcel])
         except OSError as error:
             log.warning("the build log of %s cannot be delivered: %s", campaign, error)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from runner import campaigns, chosen_lab, collection, config, references, snapshot, upstream
-from runner.errors import LabFailed, LabfleetError
+from runner.errors import Cancelled, LabFailed, LabfleetError, WrongUse
 from runner.following import Follower
 from runner.homecoming import Destination, Home
 from runner.lab import ForemanClient, Lab, LabAway, LabRefused
@@ -124,8 +124,9 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
         destination = Destination(project.root, project.directory)
         follower = Follower(connection, campaign.id, _notes(), view, lambda _: destination, verbose=order.verbose)
         _note(connection, campaign, destination)
-        _follow(follower, Submit(campaign), view)
-        return _end(follower, began)
+        with follower:
+            _follow(follower, Submit(campaign), view)
+            return _end(follower, began)
 
 
 def submit(order: Order) -> str:
@@ -152,7 +153,11 @@ def attach(
     notes = _notes()
     with campaigns.found(text, notes) as (connection, known):
         destination = campaigns.destination(known)
+        if resume and known.status and known.status.phase == "done":
+            raise WrongUse(f"all runs of campaign {known.id} are done", f"labfleet attach {known.id}  brings them home")
         view = views(known.name, known.config)
+        if known.note is None or Path(known.note.root) != destination:
+            view.note(f"it is not known where {known.id} was submitted: its results go to {destination}")
 
         def arrived(what: Campaign) -> Destination:
             place = Destination(destination, what.directory)
@@ -160,9 +165,14 @@ def attach(
             return place
 
         try:
-            follower = Follower(connection, known.id, notes, view, arrived, verbose=verbose)
-            _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
-            return _end(follower, began)
+            with Follower(connection, known.id, notes, view, arrived, verbose=verbose) as follower:
+                _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
+                return _end(follower, began, since_submitted=not resume)
+        except LabRefused as error:
+            if known.status or known.note is None:
+                raise
+            notes.forget(known.id)
+            raise LabFailed(error.message, f"it is not noted here any more\n{error.hint}".rstrip()) from None
         finally:
             view.close()
 
@@ -255,14 +265,20 @@ def _follow(follower: Follower, request: Submit | Follow | Resume, view: View) -
         raise
 
 
-def _end(follower: Follower, began: float) -> tuple[Result | None, Prepared]:
-    """Write the manifest, tell the lab that everything is at home, and sum up."""
+def _end(follower: Follower, began: float, *, since_submitted: bool = False) -> tuple[Result | None, Prepared]:
+    """Write the manifest, tell the lab that everything is at home, and sum up.
+
+    ``since_submitted``: what is told is how long the campaign took, not this client.
+    """
     prepared, campaign = follower.prepared, follower.what
     if prepared is None or campaign is None:  # cancelled by somebody before there was anything to do
         follower.farewell()
-        raise LabFailed(f"campaign {follower.id} was cancelled while it was built")
+        raise Cancelled(f"campaign {follower.id} was cancelled before its runs were known")
     result = _result(follower, follower.home, campaign, prepared, began) if follower.home else None
     follower.farewell()
+    if result and since_submitted and follower.ended and follower.ended.time:
+        took = max(0.0, follower.ended.time - campaign.submitted)
+        result = msgspec.structs.replace(result, seconds=took)
     return result, prepared
 
 
@@ -274,7 +290,10 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
     warnings = list(home.warnings)
     if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
         warnings.append("some runs left no file in the project: is an absolute result directory set?")
-    text = collection.manifest(campaign, prepared, follower.outcomes, home.places, warnings, past, reason)
+    is_cancelled = follower.ended is not None and follower.ended.cancelled
+    text = collection.manifest(
+        campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled
+    )
     collection.write_manifest(home.paths, text)
     return Result(
         campaign=campaign.id,
@@ -285,8 +304,9 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
         total=len(prepared.runs),
         outcomes=tuple(outcomes),
         logs={outcome.run: str(home.paths.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
+        places=home.places,
         warnings=tuple(warnings),
-        cancelled=follower.ended is not None and follower.ended.cancelled,
+        cancelled=is_cancelled,
         reason=reason,
         past=tuple(past),
         product_reused=not prepared.built,

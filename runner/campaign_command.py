@@ -2,13 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from runner import campaign, model, quantities, report
+from runner import campaign, config, model, quantities, report
 from runner.campaign import Order
 from runner.command_line import Following
 from runner.errors import ExitCode, WrongUse
+from runner.housekeeping import client as housekeeping
+from runner.paths import LabPaths, home
 
 
 def limits(given: Mapping[str, str]) -> dict[str, float | int | None]:
@@ -26,7 +30,7 @@ def limits(given: Mapping[str, str]) -> dict[str, float | int | None]:
 def run(order: Order, *, quiet: bool = False, json: bool = False) -> ExitCode:
     """Carry an order out and show what it comes to."""
     views = _views(quiet=quiet, verbose=order.verbose, json=json)
-    view = views(order.folder.resolve().name, order.config)
+    view = views(_project_of(order), order.config)
     try:
         result, prepared = campaign.run(order, view)
     finally:
@@ -36,7 +40,7 @@ def run(order: Order, *, quiet: bool = False, json: bool = False) -> ExitCode:
 
 def runs(order: Order) -> Sequence[model.Run]:
     """Return which runs an order means, without doing any."""
-    view = _views(quiet=True)(order.folder.resolve().name, order.config)
+    view = _views(quiet=True)(_project_of(order), order.config)
     try:
         return campaign.run(replace(order, dry_run=True), view)[1].runs
     finally:
@@ -57,6 +61,14 @@ def attach(wish: Following, *, resume: bool = False) -> ExitCode:
     return _show(result, prepared, json=wish.json)
 
 
+def _project_of(order: Order) -> str:
+    """Return the name of the project that an order means."""
+    try:
+        return config.root_of(order.folder).name
+    except WrongUse:  # said when the project is read, which tells more
+        return order.folder.resolve().name
+
+
 def _views(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Callable[[str, str], report.View]:
     """Return what makes the view of a campaign, given its project's name and its configuration.  Raises WrongUse."""
     if quiet and verbose:
@@ -74,5 +86,7 @@ def _show(result: model.Result | None, prepared: model.Prepared, *, json: bool) 
     if result is None:
         print(model.pretty(prepared.runs) if json else report.run_table(prepared))
         return ExitCode.DONE
-    print(report.as_json(result) if json else report.summary(result, prepared))
+    print(report.as_json(result) if json else report.summary(result, prepared), flush=True)
+    with suppress(OSError):  # what is kept too long is no reason to trouble anybody
+        housekeeping.begin(LabPaths(home()), time.time())
     return report.exit_code(result)

@@ -44,6 +44,8 @@ class Known(NamedTuple):
     name: str
     config: str
     note: Note | None
+    #: Where it stands; None if the lab does not have it.
+    status: CampaignStatus | None
 
 
 def resolve(text: str, ids: Collection[str]) -> str:
@@ -80,8 +82,8 @@ def found(text: str, notes: Notes) -> Iterator[tuple[Connection, Known]]:
 
     Empty: the newest of this client's that is not at home.  Raises LabfleetError.
     """
-    own = notes.all()
-    note = newest(own, _project_here()) if not text else _only([n for n in own if _fits(n.campaign, text)])
+    own, former = notes.all(), notes.at_home()
+    note = newest(own, _project_here()) if not text else _only(_fitting(own, text) or _fitting(former, text))
     with Connection(note.lab or None if note else chosen_lab.chosen(), Start.IF_NONE_RUNS) as connection:
         client = ForemanClient(connection.context, connection.lab)
         try:
@@ -91,17 +93,17 @@ def found(text: str, notes: Notes) -> Iterator[tuple[Connection, Known]]:
         if not text:
             meant = note.campaign if note else _not_at_home(there.values(), connection.lab.user)
         else:
-            meant = resolve(text, {*there, *(n.campaign for n in own if n.lab == (connection.name or ""))})
+            meant = resolve(text, {*there, *(n.campaign for n in (*own, *former) if n.lab == (connection.name or ""))})
         status, note = there.get(meant), notes.read(meant)
         if status is not None and status.user != connection.lab.user and note is None:
             raise LabFailed(f"campaign {meant} belongs to {status.user}", "only its owner can fetch its results")
         what = note or status
         assert what is not None  # noqa: S101  it is from one of both
-        yield connection, Known(meant, what.name, what.config, note)
+        yield connection, Known(meant, what.name, what.config, note, status)
 
 
-def _fits(campaign: str, text: str) -> bool:
-    return campaign.startswith(text) or campaign.endswith(text)
+def _fitting(notes: Sequence[Note], text: str) -> list[Note]:
+    return [note for note in notes if note.campaign.startswith(text) or note.campaign.endswith(text)]
 
 
 def _only(notes: Sequence[Note]) -> Note | None:
@@ -172,15 +174,15 @@ def cancel(text: str) -> str:
     with _asking() as (client, user):
         there = {campaign.id: campaign for campaign in client.campaigns()}
         meant = resolve(text, there) if text else _under_way(there.values(), user)
+        if there[meant].ended is not None:
+            raise WrongUse(f"campaign {meant} has ended: {there[meant].phase}", "labfleet campaigns lists all of them")
         client.ask(Cancel(meant))
         client.ask(Follow(meant))
         total, done, has_ended = _last_words(client)
         state = "is cancelled" if has_ended else f"is being cancelled, but has not ended within {LAST_SECONDS:.0f} s"
-        kept = f"{done} of {total} runs are done, and kept" if total else "it had no runs yet"
-        return (
-            f"campaign {meant} {state}: {kept}\n"
-            f"labfleet attach {meant}  brings home what is not; labfleet resume {meant}  goes on with it"
-        )
+        kept = f"{done or 'none'} of {total} runs are done" if total else "it had no runs yet"
+        brings = f"labfleet attach {meant}  brings home what is not; " if total else ""
+        return f"campaign {meant} {state}: {kept}\n{brings}labfleet resume {meant}  goes on with it"
 
 
 def _under_way(campaigns: Collection[CampaignStatus], user: str) -> str:
@@ -222,4 +224,7 @@ def drain(host: str, *, drained: bool) -> None:
     """Give a machine no more runs, or give it runs again.  Raises LabfleetError."""
     request: AnyRequest = Drain(host, drained)
     with _asking() as (client, _):
+        names = [machine.name for machine in client.machines().machines]
+        if host not in names:
+            raise WrongUse(f"there is no machine {host}", f"known: {', '.join(names) or 'none'}")
         client.ask(request)

@@ -16,13 +16,15 @@ from runner.paths import LabPaths, half_of, lock_of, use_of
 
 
 def provide_commit(paths: LabPaths, head: Head, source: Campaign | Source) -> Path:
-    """Return this host's mirror of a project, with its commit in it."""
+    """Return this host's mirror of a project, with its commit in it.
+
+    Raises LookupError if the git server has no such commit.
+    """
     mirror = paths.mirror(source.project)
     with usage.held(lock_of(mirror)):
         repository.create(mirror)
         if not repository.has_commit(mirror, source.commit):
-            server = head.git_server(source.project)
-            repository.fetch(mirror, server, f"refs/snapshots/{source.commit}", ssh=head.git_ssh)
+            head.fetch_commit(source.project, source.commit, mirror)
         repository.note_use(mirror, source.commit)
     return mirror
 

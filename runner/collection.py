@@ -36,10 +36,16 @@ class Collector:
     #: The project's root.
     root: Path
     warnings: list[str] = field(default_factory=list)
+    #: The campaign's configuration.
+    config: str = "…"
     #: Read what is moved, and compare it with what was sent.
     verify: bool = False
-    #: Whose file is at a path now.
+    #: Whose file is at a path, or will be.
     _owners: dict[str, int] = field(default_factory=dict)
+    #: Paths that other runs wrote, too.
+    _contended: set[str] = field(default_factory=set)
+    #: Files that have come home to the paths at which runs wrote them.
+    _there: dict[str, File] = field(default_factory=dict)
 
     def collect(self, outcome: Outcome) -> dict[str, str]:
         """Bring one run's files home and return path in the run → path at home, both relative to the root.
@@ -82,17 +88,35 @@ class Collector:
                 _move(source.file(file.path), target, file, _half(outcome))
             except FileNotFoundError:
                 self._look_at_home(outcome, file, target, again)
+            except _Damaged as damaged:
+                if self.verify:  # there is a good one in the lab; this one would pass for it when it is fetched again
+                    source.file(file.path).unlink(missing_ok=True)
+                    fetched = f"labfleet attach {outcome.campaign} fetches it again"
+                    damaged.hint = f"{fetched}; if it is damaged then, too, {damaged.hint}"
+                raise
+        self.arrived(outcome, places)
+
+    def arrived(self, outcome: Outcome, places: Mapping[str, str]) -> None:
+        """Take note that all files of a run are at their places."""
+        if outcome.kind != "done":
+            return
+        for file in outcome.files:
+            is_in_place = places.get(file.path) == os.path.normpath(file.path)
+            if is_in_place and self._owners.get(file.path) == outcome.run:
+                self._there[file.path] = file
+                self._keep_first(file.path)
 
     def _look_at_home(self, outcome: Outcome, file: File, target: Path, again: bool) -> None:
-        """A file is not in the lab: another client of this campaign's has moved it home.  Else raises LabFailed."""
+        """A file is not in the lab: an earlier client of this campaign's has moved it home.  Is it still there?"""
         if self._is_there(target, file):
             return
-        if not again:
-            raise LabFailed(
-                f"{target} is neither in the lab nor at home as run {outcome.run} left it",
-                f"labfleet campaign --config … --runs {outcome.run} does this run again",
-            )
-        self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
+        if target.exists() and again:
+            self._warn(f"{target} is not as run {outcome.run} left it: somebody has changed it since")
+            return
+        command = f"labfleet campaign --config {self.config} --runs {outcome.run}"
+        self._warn(
+            f"files of run {outcome.run} have come home before, and are not where they were: {command} makes them anew"
+        )
 
     def tidy(self, outcome: Outcome, places: Mapping[str, str]) -> None:
         """Remove half files that a killed client left."""
@@ -127,11 +151,28 @@ class Collector:
         if owner == outcome.run:
             return self.root / file.path
         self._warn(f"runs {owner} and {outcome.run} both wrote {file.path}: each one's is kept under its run")
-        first = self.home.own(owner, file.path)
-        if not first.exists():
-            first.parent.mkdir(parents=True, exist_ok=True)
-            os.link(self.root / file.path, first)
+        self._contended.add(file.path)
+        self._keep_first(file.path)
         return self.home.own(outcome.run, file.path)
+
+    def _keep_first(self, path: str) -> None:
+        """Keep what the owner of a path left there under its run, too, as soon as it is there and others want the path.
+
+        What is there otherwise is somebody else's: an earlier campaign's, or the person's own.
+        """
+        file = self._there.get(path)
+        if path not in self._contended or file is None:
+            return
+        place, first = self.root / path, self.home.own(self._owners[path], path)
+        if first.exists() or not self._is_there(place, file):
+            return
+        first.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(place, first)
+        except FileNotFoundError:
+            pass  # the person has just removed it
+        except OSError:  # the results folder is on another disk, or this one has no links
+            _copy(place, first, file, _half_of(self.home.campaign, self._owners[path]))
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < MOST_WARNINGS and text not in self.warnings:
@@ -146,8 +187,11 @@ def _check_path(outcome: Outcome, file: File) -> None:
         raise LabFailed(f"run {outcome.run} left {file.path!r}, which is neither in the project nor beside it")
 
 
-def _damaged(target: Path) -> LabFailed:
-    return LabFailed(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
+class _Damaged(LabFailed):
+    """A file is not as it was sent."""
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(f"{target} did not arrive as it was sent", "look at the disk of the lab's head")
 
 
 def _checksum(path: Path) -> str:
@@ -159,13 +203,17 @@ def _check(source: Path, target: Path, file: File) -> None:
     """Have a file that came over a network on the disk.  Raises LabFailed if it is not as it was sent."""
     with source.open("rb") as reader:
         if hashlib.file_digest(reader, "sha256").hexdigest() != file.sha256:
-            raise _damaged(target)
+            raise _Damaged(target)
         os.fsync(reader.fileno())
 
 
 def _half(outcome: Outcome) -> str:
     """Return how the names begin that files of a run have while they are copied."""
-    return f".labfleet-{outcome.campaign}.{outcome.run}"
+    return _half_of(outcome.campaign, outcome.run)
+
+
+def _half_of(campaign: str, run: int) -> str:
+    return f".labfleet-{campaign}.{run}"
 
 
 def _move(source: Path, target: Path, file: File, half: str) -> None:
@@ -196,7 +244,7 @@ def _copy(source: Path, target: Path, expected: File | None, half: str) -> None:
                 os.fsync(writer.fileno())
         if expected:
             if digest.hexdigest() != expected.sha256:
-                raise _damaged(target)
+                raise _Damaged(target)
             os.utime(draft, ns=(expected.mtime_ns, expected.mtime_ns))
         os.replace(draft, target)
     finally:
@@ -217,6 +265,8 @@ def manifest(
     warnings: Iterable[str],
     past: Iterable[Past] = (),
     reason: str = "",
+    *,
+    cancelled: bool = False,
 ) -> str:
     """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
 
@@ -251,6 +301,7 @@ def manifest(
             entry["kind"] = "not run"
         entry["attempts"] = _attempts(earlier.get(run.number, {}), outcome)
         runs.append(entry)
+    is_done = all(run.number in outcomes and outcomes[run.number].kind == "done" for run in prepared.runs)
     return pretty(
         {
             "labfleet": __version__,
@@ -283,6 +334,7 @@ def manifest(
             ],
             "program": prepared.program,
             "limits": msgspec.to_builtins(campaign.limits),
+            "state": "cancelled" if cancelled else "done" if is_done else "failed",
             "reason": reason,
             "warnings": list(warnings),
             "runs": runs,

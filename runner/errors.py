@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     """What a command's exit status says."""
 
     DONE = 0  #: every run is done
-    RUN_FAILED = 1  #: the campaign was carried out, but at least one run is not done
+    RUN_FAILED = 1  #: the campaign was carried out or cancelled, and at least one run is not done
     WRONG_USE = 2  #: what was asked for makes no sense: options, project, configuration, filter
     LAB_FAILED = 3  #: the lab or the build failed before the runs could tell anything
 
@@ -35,6 +35,12 @@ class WrongUse(LabfleetError):
 
 class BuildFailed(LabfleetError):
     """The model could not be built."""
+
+
+class Cancelled(LabfleetError):
+    """Somebody has cancelled the campaign before it could have come to anything."""
+
+    exit_code = ExitCode.RUN_FAILED
 
 
 class LabFailed(LabfleetError):

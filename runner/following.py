@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import zmq
 
@@ -17,6 +18,7 @@ from runner.errors import Detached, LabFailed, from_code
 from runner.homecoming import Destination, Home
 from runner.lab import ForemanClient, Lab
 from runner.labs import Connection
+from runner.live_logs import Logs
 from runner.messages import (
     AnyAnswer,
     AnyEvent,
@@ -51,9 +53,6 @@ PAUSE = 2.0
 
 #: Seconds in which the lab should say that it has heard that everything is at home.
 FAREWELL = 5.0
-
-#: Pieces of logs that are shown in a row.
-MOST_PIECES = 32
 
 
 class _Silent(Exception):
@@ -91,6 +90,14 @@ class Follower:
         self._asked: float | None = None
         self._trouble = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others bring home what this client does not."""
+        if self.home:
+            self.home.leave()
+
     @property
     def lab(self) -> Lab:
         """The lab as it is reached just now."""
@@ -119,17 +126,23 @@ class Follower:
             self._close()
 
     def farewell(self) -> None:
-        """Everything is at home: tell the lab, which need not keep it, and forget it here."""
+        """Everything is at home: tell the lab, which need not keep it, and expect nothing more of it here.
+
+        What is noted stays where the lab does not agree, e.g. as the campaign was resumed since: there is more to come.
+        """
         client = ForemanClient(self._connection.context, self.lab)
         try:
-            client.ask(Collected(self.id), patience=FAREWELL)
+            client.ask(Collected(self.id, self.ended.time if self.ended else 0.0), patience=FAREWELL)
+        except lab.LabRefused as error:
+            self._view.note(f"{error.message}; labfleet attach {self.id}  brings home what is not")
+            return
         except LabFailed:
-            return  # the note stays, so that a later client says it
+            return  # a later client says it
         finally:
             client.close()
         if self.home:
             self.home.tidy()
-        self._notes.forget(self.id)
+        self._notes.lay_aside(self.id)
 
     # ---- the way to the lab ----
 
@@ -150,6 +163,7 @@ class Follower:
         said = ""
         while True:
             self._close()
+            self._check_stopped()
             try:
                 self._connection.renew()
                 self._foreman = ForemanClient(self._connection.context, self.lab)
@@ -211,11 +225,22 @@ class Follower:
     def _check_silence(self) -> None:
         """Ask a lab from which nothing is heard whether it is there.  Raises _Silent if it does not answer."""
         now = time.monotonic()
-        if self._asked is not None and now - self._asked > lab.PATIENCE:
-            raise _Silent
-        if self._asked is None and now - self._heard > SILENCE and self.ended is None:
+        if self.ended is not None or now - self._heard <= SILENCE:
+            return
+        self._check_stopped()
+        if self._asked is None:
             self._asked = now
             self._foreman.socket.send(encode(AskStatus()))
+        elif now - self._asked > lab.PATIENCE:
+            raise _Silent
+
+    def _check_stopped(self) -> None:
+        """Raise LabFailed if somebody has ended the lab: who did that would not want it to be started again by this."""
+        if self.lab.was_stopped():
+            raise LabFailed(
+                "the lab's services were ended",
+                f"campaign {self.id} goes on when they run again: labfleet attach {self.id}  starts them",
+            )
 
     def _check_status(self, status: Status) -> None:
         """Ask for everything again if the foreman is another one, or knows of more than this client has heard."""
@@ -240,17 +265,26 @@ class Follower:
             case CampaignPrepared(_, prepared):
                 self._prepare(prepared)
             case AttemptFailed(_, past):
-                self.past[Attempt(past.run, past.number)] = past
-                if self._logs:
-                    self._logs.end(log_stream.run_stream(past.run, past.number), None)
+                return self._is_past(past)
             case RunStarted(_, run, attempt) if self._logs and run not in self.outcomes:
                 self._logs.follow(log_stream.run_stream(run, attempt), self._name(run))
             case RunCommitted(outcome):
                 if self.outcomes.get(outcome.run) == outcome:
                     return False
                 self.outcomes[outcome.run] = outcome
+                self.past.pop(Attempt(outcome.run, outcome.attempt), None)
                 if self.home:
                     self.home.bring(outcome)
+        return True
+
+    def _is_past(self, past: Past) -> bool:
+        """Take note of an attempt that is made again; False: it is the one that counts, it was only taken for lost."""
+        outcome = self.outcomes.get(past.run)
+        if outcome is not None and outcome.attempt == past.number:
+            return False
+        self.past[Attempt(past.run, past.number)] = past
+        if self._logs:
+            self._logs.end(log_stream.run_stream(past.run, past.number), None)
         return True
 
     def _name(self, run: int) -> str:
@@ -274,9 +308,10 @@ class Follower:
         """Fetch the campaign's build log, and keep it at home.  None: there is none."""
         self.lab.bring_build_log(self.id)
         log = self.lab.paths.campaign(self.id).build_log
-        if not log.exists():
-            return None
-        return collection.keep_log(log, self.home.paths.build_log) if self.home else log
+        try:
+            return collection.keep_log(log, self.home.paths.build_log) if self.home else log.resolve(strict=True)
+        except FileNotFoundError:
+            return None  # or another client of this campaign's has just tidied up
 
     # ---- logs and results ----
 
@@ -296,7 +331,7 @@ class Follower:
         self.home.check()
         if self.home.trouble != self._trouble:
             self._trouble = self.home.trouble
-            self._view.note(f"{self._trouble}; trying again …" if self._trouble else "results come home again")
+            self._view.note(self._trouble or "results come home again")
 
     def _await_home(self) -> None:
         """Wait until all results are at home."""
@@ -309,75 +344,3 @@ class Follower:
             self._view.tick()
         self._show_logs()
         self.home.check()
-
-
-class Logs:
-    """The consoles of what runs, line by line in the view."""
-
-    def __init__(self, connection: Connection, campaign: str, view: View) -> None:
-        the_lab = connection.lab
-        self._viewer = log_stream.Viewer(connection.context, the_lab.hub, campaign, the_lab.access)
-        self._view = view
-        self._lines: dict[str, _LogLines] = {}
-        self.follow(log_stream.BUILD_STREAM, "build")
-
-    @property
-    def socket(self) -> "zmq.Socket[bytes]":
-        """Readable when a piece has come."""
-        return self._viewer.socket
-
-    def connect(self, connection: Connection) -> None:
-        """The lab is reached in another way now."""
-        self._viewer.connect(connection.context, connection.lab.hub, connection.lab.access)
-
-    def follow(self, stream: str, name: str) -> None:
-        """Show a log from its beginning; one that is shown already goes on."""
-        if stream not in self._lines:
-            self._lines[stream] = _LogLines(name, self._view)
-            self._viewer.follow(stream)
-
-    def show(self) -> None:
-        """Show some of what has come; then events and the live view have their turn."""
-        for _ in range(MOST_PIECES):
-            piece = self._viewer.receive()
-            if piece is None:
-                return
-            self._lines[piece.stream].take(piece.data)
-
-    def end(self, stream: str, whole: Path | None) -> None:
-        """A log has ended: show what the hub has not sent yet, from the log that came with the results."""
-        lines = self._lines.pop(stream, None)
-        if lines is None:
-            return
-        if whole and whole.exists():
-            with whole.open("rb") as log:
-                log.seek(self._viewer.offset(stream))
-                while data := log.read(collection.BLOCK):
-                    lines.take(data)
-        lines.close()
-        self._viewer.forget(stream)
-
-    def close(self) -> None:
-        """Leave the hub."""
-        self._viewer.close()
-
-
-class _LogLines:
-    """Cuts a log into lines for the view."""
-
-    def __init__(self, name: str, view: View) -> None:
-        self._name, self._view = name, view
-        self._half_line = b""
-
-    def take(self, data: bytes) -> None:
-        """Show the lines that are complete."""
-        data = self._half_line + data
-        end = data.rfind(b"\n")
-        self._half_line = data[end + 1 :]
-        if end >= 0:
-            self._view.log(self._name, data[:end].decode(errors="replace"))
-
-    def close(self) -> None:
-        """Show what was left without an end of line."""
-        if self._half_line:
-            self._view.log(self._name, self._half_line.decode(errors="replace"))

@@ -11,27 +11,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from runner import shell
+from runner import repository, shell
 from runner.machine import Machine, WorkerSettings
 from runner.paths import LabPaths
 
 #: Exit status of rsync when the source is not there.
 RSYNC_MISSING = 23
 
+#: Fetches that may fail although the git server answers: the connection may have broken.
+MOST_FETCHES = 3
+
 #: The head's system user.
 HEAD_USER = "labfleet"
 
 
 class Head(Protocol):
-    """The head as a worker sees it.  What it cannot do raises OSError."""
+    """The head as a worker sees it.  What it does not do now raises OSError."""
 
-    def git_server(self, project: str) -> str:
-        """Return where git fetches a project's revisions from."""
-        ...
-
-    @property
-    def git_ssh(self) -> str:
-        """The SSH command that git has to use; empty for its own."""
+    def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
+        """Bring a snapshot of a project into a mirror.  Raises LookupError if the git server has none of that name."""
         ...
 
     def has_product(self, key: str) -> bool:
@@ -55,15 +53,17 @@ class Head(Protocol):
 class SameMachine:
     """The head of a local lab."""
 
-    git_ssh = ""
     shares_store = True
 
     def __init__(self, paths: LabPaths) -> None:
         self._paths = paths
 
-    def git_server(self, project: str) -> str:
-        """Return the path of the repository."""
-        return str(self._paths.repository(project))
+    def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
+        """Fetch it from the repository's folder."""
+        server = self._paths.repository(project)
+        if not server.exists():
+            raise LookupError(f"there is no repository {server}")
+        _fetch(mirror, str(server), commit)
 
     def has_product(self, key: str) -> bool:
         """Look."""
@@ -123,14 +123,9 @@ class OverSsh:
     def _address(self, path: str) -> str:
         return f"{HEAD_USER}@{self._settings.head}:{path}"
 
-    def git_server(self, project: str) -> str:
-        """Return the SSH address of the repository."""
-        return self._address(f"{project}.git")
-
-    @property
-    def git_ssh(self) -> str:
-        """The SSH command with the key for git."""
-        return self._ssh("git")
+    def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
+        """Fetch it with the key for git."""
+        _fetch(mirror, self._address(f"{project}.git"), commit, self._ssh("git"))
 
     def has_product(self, key: str) -> bool:
         """Ask for it without having it sent."""
@@ -144,7 +139,7 @@ class OverSsh:
         half = folder.with_name(f".{folder.name}.new")
         half.mkdir(parents=True, exist_ok=True)  # what an interrupted transfer brought is used again
         answer = self._rsync("products", "-rlpt", "--delete", self._address(f"{key}/"), f"{half}/")
-        if answer.status == RSYNC_MISSING and not (half / "product.json").exists():
+        if answer.status == RSYNC_MISSING and not ((half / "product.json").exists() and self.has_product(key)):
             shutil.rmtree(half)
             return False
         _check(answer)
@@ -162,6 +157,35 @@ class OverSsh:
         # Without compression: the lab's network is faster than a core.  With what an interrupted transfer has brought
         # of a large file the next goes on; nobody takes it for the file: only a transfer that ended well is told of.
         return shell.run(["rsync", "-e", self._ssh(kind), "--timeout=60", "--partial", *arguments], check=False)
+
+
+def _fetch(mirror: Path, server: str, commit: str, ssh: str = "") -> None:
+    """Fetch a snapshot.
+
+    Raises LookupError if the server has none of that name, OSError if it does not answer, and CommandFailed if it does,
+    and nothing comes of it all the same: then it is not the server's fault.
+    """
+    ref = repository.name_of(commit)
+    failures = 0
+    while True:
+        try:
+            repository.fetch(mirror, server, ref, ssh)
+            return
+        except shell.CommandFailed:
+            failures += 1
+            _require_offer(server, ref, ssh)
+            if failures == MOST_FETCHES:
+                raise
+
+
+def _require_offer(server: str, ref: str, ssh: str) -> None:
+    """Raise LookupError if a git server has no such ref, OSError if it does not answer."""
+    try:
+        is_there = repository.offers(server, ref, ssh)
+    except shell.CommandFailed as error:
+        raise OSError(f"the git server does not answer: {error}") from error
+    if not is_there:
+        raise LookupError(f"the git server has no {ref}")
 
 
 def _check(answer: shell.Result) -> None:

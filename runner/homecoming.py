@@ -5,12 +5,14 @@ import os
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import collection
-from runner.errors import LabFailed, LabfleetError
+from runner import collection, usage
+from runner.errors import LabFailed
 from runner.lab import LabAway
 from runner.labs import Connection
 from runner.model import Campaign, Outcome
@@ -19,6 +21,15 @@ from runner.paths import HomePaths
 
 #: Seconds until a transfer is tried again when the lab could not be reached.
 PAUSE = 5.0
+
+#: Seconds until it is looked again whether another client is through.
+TURN = 0.5
+
+#: Seconds that what is under way gets to come to an end when the client leaves.
+LAST_SECONDS = 0.5
+
+#: What is said while another client brings the same campaign home.
+ANOTHER = "another labfleet of yours brings the results of this campaign home; waiting until it is through …"
 
 #: A disk that takes nothing more.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -41,29 +52,29 @@ class Destination:
 class Home:
     """What has come home of a campaign, by a thread of its own: the disk must not hold up the live view.
 
-    What an earlier client has brought is not brought again; what it had begun with is brought to its end.
+    One client at a time brings a campaign home; another one waits for its turn.  What an earlier client has brought is
+    not brought again; what it had begun with is brought to its end.
     """
 
     def __init__(self, connection: Connection, destination: Destination, campaign: Campaign, notes: Notes) -> None:
         self.paths = HomePaths(destination.results, campaign.id)
         #: Path in the run → path at home, of each run that is at home.
         self.places: dict[int, dict[str, str]] = {}
-        self.failure: LabfleetError | OSError | None = None
-        #: Why nothing can be fetched just now; empty while all is well.
+        self.failure: Exception | None = None
+        #: Why nothing comes home just now, for the person; empty while all is well.
         self.trouble = ""
-        self._connection, self._campaign = connection, campaign
+        self._connection, self._campaign, self._notes = connection, campaign, notes
         lab = connection.lab
         store = lab.paths.campaign(campaign.id)
-        self._collector = collection.Collector(store, self.paths, destination.root, verify=lab.is_remote)
-        self._arrivals = {arrival.run: arrival for arrival in notes.arrivals(campaign.id)}
-        for arrival in self._arrivals.values():
-            self._collector.remember(arrival.run, arrival.places)
-        self._came_home = collection.came_home(self.paths)
-        self._list = notes.arrival_list(campaign.id)
+        self._collector = collection.Collector(
+            store, self.paths, destination.root, config=campaign.config, verify=lab.is_remote
+        )
+        self._arrivals: dict[int, Arrival] = {}
+        self._came_home: dict[tuple[int, int], list[str]] = {}
         self._waiting: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._brought: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._retry = threading.Event()
-        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._retry, self._over, self._left = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._take_turn, daemon=True)
         self._thread.start()
 
     @property
@@ -85,8 +96,14 @@ class Home:
 
     def is_finished(self, seconds: float) -> bool:
         """Wait so long, and say whether everything is home, or nothing more can come."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._over.wait(seconds)
+
+    def leave(self) -> None:
+        """Bring nothing more; another client may."""
+        self._left.set()
+        self._retry.set()
+        self.finish()
+        self._thread.join(LAST_SECONDS)
 
     def check(self) -> None:
         """Raise LabFailed for what has gone wrong on the way."""
@@ -102,6 +119,40 @@ class Home:
 
     # ---- the thread ----
 
+    def _take_turn(self) -> None:
+        """Bring home what comes as soon as no other client does, and let none until this one leaves."""
+        with ExitStack() as turn:
+            try:
+                if self._is_turn(turn):
+                    self._take_over()
+                    self._collect()
+            except Exception as error:  # noqa: BLE001  whatever it is, check raises it
+                self.failure = error
+            self._over.set()
+            self._left.wait()
+
+    def _is_turn(self, turn: ExitStack) -> bool:
+        """Wait until no other client brings this campaign home; False if this one has left meanwhile."""
+        while not self._left.is_set():
+            with ExitStack() as attempt:
+                if attempt.enter_context(usage.if_free(self._notes.turn(self._campaign.id), time.time())):
+                    turn.push(attempt.pop_all())
+                    self.trouble = ""
+                    return True
+            self.trouble = ANOTHER
+            self._left.wait(TURN)
+        return False
+
+    def _take_over(self) -> None:
+        """Learn what other clients have brought home, and where they were about to put the rest."""
+        self._arrivals = {arrival.run: arrival for arrival in self._notes.arrivals(self._campaign.id)}
+        for arrival in self._arrivals.values():
+            self._collector.remember(arrival.run, arrival.places)
+        self._came_home = collection.came_home(self.paths)
+        for (run, _), homes in self._came_home.items():
+            self._collector.remember(run, dict(zip(homes, homes, strict=True)))
+        self._list = self._notes.arrival_list(self._campaign.id)
+
     def _collect(self) -> None:
         ends = False
         while not ends:
@@ -110,16 +161,15 @@ class Home:
                 together.append(self._waiting.get())
             ends = None in together
             outcomes = [outcome for outcome in together if outcome is not None]
-            if outcomes and not self.failure:
-                try:
-                    self._collect_together(outcomes)
-                except (OSError, LabfleetError) as error:
-                    self.failure = error
+            # In this order each client would choose the same places, whatever the order in which it is told of runs.
+            self._collect_together(sorted(outcomes, key=lambda outcome: outcome.run))
 
     def _collect_together(self, outcomes: Sequence[Outcome]) -> None:
         missing = [outcome for outcome in outcomes if not self._is_home(outcome)]
         self._fetch(missing)
         for outcome in missing:
+            if self._left.is_set():
+                return
             known = self._arrivals.get(outcome.run)
             again = known is not None and known.attempt == outcome.attempt
             places = self._collector.plan(outcome)
@@ -135,17 +185,19 @@ class Home:
         arrival = self._arrivals.get(outcome.run)
         if arrival is not None and arrival.attempt == outcome.attempt:
             if arrival.complete:
+                self._collector.arrived(outcome, arrival.places)
                 self.places[outcome.run] = arrival.places
                 return True
             self._collector.tidy(outcome, arrival.places)
             if self._collector.is_home(outcome, arrival.places):
+                self._collector.arrived(outcome, arrival.places)
                 self._arrive(outcome, arrival.places)
                 return True
         homes = self._came_home.get((outcome.run, outcome.attempt))
         if homes is None or len(homes) != len(outcome.files):
             return False
         places = {file.path: place for file, place in zip(outcome.files, homes, strict=True)}
-        self._collector.remember(outcome.run, places)
+        self._collector.arrived(outcome, places)
         self._arrive(outcome, places)
         return True
 
@@ -159,11 +211,11 @@ class Home:
 
     def _fetch(self, outcomes: Sequence[Outcome]) -> None:
         """Have the files of runs where they can be moved from, as soon as the lab can be reached."""
-        while outcomes:
+        while outcomes and not self._left.is_set():
             try:
                 self._connection.lab.bring(self._campaign.id, outcomes)
             except LabAway as error:
-                self.trouble = error.message
+                self.trouble = f"{error.message}; trying again …"
                 self._retry.wait(PAUSE)
                 self._retry.clear()
             else:

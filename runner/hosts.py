@@ -116,7 +116,7 @@ class Hosts:
         if self.now - host.heard > LEASE:
             return "away", f"nothing was heard from it for {self.now - host.heard:.0f} s"
         if name in self._drained:
-            return "draining", f"{self._drained[name]} has drained it; labfleet undrain {name} gives it runs again"
+            return "draining", f"drained by {self._drained[name]}; labfleet undrain {name} gives it runs again"
         if self.takes_nothing(name):
             return "draining", "it finishes what runs and takes nothing more"
         if complaint := self._ward.complaint(host.report or HostReport(name, host.slots), self.now):

@@ -69,8 +69,10 @@ class Intake:
                     socket.send(encode(event))
             if events:
                 self._jobs.drop_events(position)
-            before, instance = instance, self._jobs.instance()
-            socket.send(BEAT if instance == before else REPLACED)
+            # While Redis cannot write, no machine can be heard either: time stands still.
+            if now := self._jobs.instance():
+                socket.send(REPLACED if instance and now != instance else BEAT)
+                instance = now
 
     def _commit_deliveries(self) -> None:
         socket = self._outlet()

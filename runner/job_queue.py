@@ -5,8 +5,10 @@ so whoever can write to a queue can order work but not choose code.
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,12 +17,14 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
-from runner.messages import AnyEvent, Event
+from runner.messages import Event, WorkerEvent
 from runner.model import Campaign, Chunk, Prepared, decode, encode
+from runner.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,12 @@ FOREVER = 100_000_000
 
 BUILD_QUEUE = "build"
 EVENTS = "labfleet:events"
+
+#: Events that stay in the stream when nobody reads it.  What went, the store and the machines' reports tell again.
+MOST_EVENTS = 200_000
+
+#: Seconds until a worker tries again to serve its queue, after Redis could not write.
+PAUSE = 2.0
 
 #: Where the head tells its public CURVE key.
 LAB_KEY = "labfleet:key"
@@ -115,6 +125,7 @@ class JobQueue:
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
+        self._refusals = Refusals("job")
 
     def _put(self, queue: str, handler: str, argument: str) -> None:
         Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob).enqueue_call(
@@ -127,6 +138,18 @@ class JobQueue:
             description=argument[:200],
         )
 
+    def _jobs_in(self, queue: Queue) -> Iterator[Job]:
+        """Yield what waits in a queue; what cannot be read as a job is taken out."""
+        for name in queue.get_job_ids():
+            try:
+                job = queue.fetch_job(name)
+            except (ValueError, TypeError, KeyError, AttributeError, AssertionError, DeserializationError) as error:
+                self._refusals.note(error)
+                self._redis.lrem(queue.key, 0, name)
+                continue
+            if job is not None:
+                yield job
+
     def put_build(self, campaign: str) -> None:
         """Queue the build job of a campaign."""
         self._put(BUILD_QUEUE, "prepare", campaign)
@@ -134,7 +157,7 @@ class JobQueue:
     def has_build(self, campaign: str) -> bool:
         """Say whether the build job of a campaign waits for a builder."""
         queue = Queue(BUILD_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
-        return any(_campaign_of(job) == campaign for job in queue.get_jobs())
+        return any(_campaign_of(job) == campaign for job in self._jobs_in(queue))
 
     def put_chunk(self, host: str, chunk: Chunk) -> None:
         """Queue a chunk for the slots of a host."""
@@ -143,7 +166,7 @@ class JobQueue:
     def forget_chunks(self, campaign: str) -> None:
         """Take the campaign's build job and chunks that nobody has begun out of the queues."""
         for queue in Queue.all(connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob):
-            for job in queue.get_jobs():
+            for job in self._jobs_in(queue):
                 if _campaign_of(job) == campaign:
                     job.delete()
 
@@ -156,13 +179,13 @@ class JobQueue:
     def queued(self, host: str) -> set[str]:
         """Return the ids of the chunks that wait in a host's queue."""
         queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
-        return {chunk.id for job in queue.get_jobs() if (chunk := _chunk_of(job))}
+        return {chunk.id for job in self._jobs_in(queue) if (chunk := _chunk_of(job))}
 
     def take_back(self, host: str) -> set[str]:
         """Take the chunks that no slot has begun out of a host's queue, and return their ids."""
         queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
         taken = set()
-        for job in queue.get_jobs():
+        for job in self._jobs_in(queue):
             chunk = _chunk_of(job)
             # Whoever removes the job from the list has it: a slot may pop it at the same time.
             if chunk and self._redis.lrem(queue.key, 1, job.id):
@@ -198,27 +221,28 @@ class JobQueue:
         """Let slots do a campaign's runs again."""
         self._redis.delete(_cancelled(campaign))
 
-    def instance(self) -> str:
-        """Return what tells this Redis process from the one before it, which may have known more."""
-        server: Any = self._redis.info("server")
-        return str(server["run_id"])
+    def instance(self) -> str | None:
+        """Return what tells this Redis process from the one before it; None while it cannot write: its disk is full."""
+        told: Any = self._redis.info("server", "persistence")
+        return str(told["run_id"]) if told.get("aof_last_write_status", "ok") == "ok" else None
 
     def drop_campaign(self, campaign: str) -> None:
         """Remove what workers needed to know of a campaign."""
         self._redis.delete(f"labfleet:campaign:{campaign}", f"labfleet:prepared:{campaign}")
 
-    def events(self, last: str = "0") -> Iterator[tuple[str, list[AnyEvent]]]:
+    def events(self, last: str = "0") -> Iterator[tuple[str, list[WorkerEvent]]]:
         """Yield (position, events) for what was posted after ``last``; drop what is no event.
 
         About once a second it yields even if there is none: so one knows that Redis answers.
         """
+        refusals = Refusals("event")
         while True:
             answer: Any = self._redis.xread({EVENTS: last}, count=1000, block=1000)
             if not answer:
                 yield last, []
             for _, entries in answer or ():
                 last = entries[-1][0].decode()
-                yield last, [event for _, fields in entries if (event := _decoded(fields)) is not None]
+                yield last, [event for _, fields in entries if (event := _decoded(fields, refusals)) is not None]
 
     def drop_events(self, until: str) -> None:
         """Remove the events up to and including one; they have been dealt with."""
@@ -237,11 +261,11 @@ def _revoked(chunk: str) -> str:
     return f"labfleet:revoked:{chunk}"
 
 
-def _decoded(fields: Mapping[bytes, bytes]) -> AnyEvent | None:
+def _decoded(fields: Mapping[bytes, bytes], refusals: Refusals) -> WorkerEvent | None:
     try:
-        event: AnyEvent = decode(fields.get(b"event", b""), AnyEvent)
-    except ValueError:
-        log.warning("refused a malformed event: %.200r", fields)
+        event: WorkerEvent = decode(fields.get(b"event", b""), WorkerEvent)
+    except ValueError as error:
+        refusals.note(error)
         return None
     return event
 
@@ -280,27 +304,55 @@ class WorkerEnd:
 
     def post(self, event: Event) -> None:
         """Append an event to the stream that the foreman reads."""
-        self._redis.xadd(EVENTS, {"event": encode(event)})
-
-    def is_cancelled(self, campaign: str) -> bool:
-        """Say whether a campaign's runs are no longer wanted."""
-        return bool(self._redis.exists(_cancelled(campaign)))
+        self._redis.xadd(EVENTS, {"event": encode(event)}, maxlen=MOST_EVENTS, approximate=True)
 
     def is_unwanted(self, campaign: str, chunk: str) -> bool:
         """Say whether a campaign was cancelled or a chunk of it revoked."""
         return bool(self._redis.exists(_cancelled(campaign), _revoked(chunk)))
 
     def serve(self, queue: str, handlers: Mapping[str, Handler]) -> None:
-        """Do the jobs of one queue, one after the other, until SIGTERM.
+        """Do the jobs of one queue, one after the other, until SIGTERM; while Redis cannot write, there are none.
 
         One queue only: with several RQ pops by BLPOP, and a job is lost when the worker dies right then.
         """
-        worker = SimpleWorker(
-            [queue],
-            name=f"{queue}-{uuid.uuid4().hex[:12]}",
-            connection=self._redis,
-            serializer=JSONSerializer,
-            job_class=_job_class(handlers),
-            log_job_description=False,
-        )
-        worker.work(logging_level="WARNING")
+        is_told_to_end = False
+        while not is_told_to_end:
+            worker = _QueueWorker(
+                [queue],
+                name=f"{queue}-{uuid.uuid4().hex[:12]}",
+                connection=self._redis,
+                serializer=JSONSerializer,
+                job_class=_job_class(handlers),
+                log_job_description=False,
+            )
+            is_told_to_end = worker.serve()
+
+
+class _QueueWorker(SimpleWorker):
+    """RQ's worker, which can be told to end at any moment of its life."""
+
+    def serve(self) -> bool:
+        """Do jobs until SIGTERM, or until Redis cannot write and a pause is over; say whether it was told to end."""
+        try:
+            try:
+                self.work(logging_level="WARNING")
+            except Unwritable as error:
+                log.warning("Redis cannot write, so there are no jobs; the next try follows: %s", error)
+                if not self._stop_requested:
+                    threading.Event().wait(PAUSE)
+                return self._stop_requested
+        except StopRequested:  # before it had begun to listen, or in the pause
+            with suppress(Unwritable):  # then Redis forgets it by itself
+                self.register_death()  # type: ignore[no-untyped-call]
+        return True
+
+    def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """Listen to signals before the others learn of this worker: who sees it may tell it to end."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        super().bootstrap(*arguments, **options)
+
+    def request_stop(self, *_: object) -> None:
+        """End after the present job.  RQ's own would write to Redis here, and give the job up if it is told twice."""
+        self._stop_requested = True
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested

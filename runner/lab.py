@@ -11,6 +11,7 @@ import zmq
 from runner import curve
 from runner.errors import LabFailed
 from runner.messages import (
+    Accepted,
     AnyAnswer,
     AnyEvent,
     AnyRequest,
@@ -19,8 +20,11 @@ from runner.messages import (
     AskStatus,
     Campaigns,
     CampaignStatus,
+    Cancel,
     Machines,
     Refused,
+    Resume,
+    Shutdown,
     Status,
 )
 from runner.model import Outcome, decode, encode
@@ -31,6 +35,10 @@ PRIVATE_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY
 
 #: Seconds that the foreman gets to answer.
 PATIENCE = 20.0
+
+#: Seconds after which a request is repeated for the first time: a foreman that was ended meanwhile never read it.  The
+#: next times take twice as long each, so that one that is only slow gets its time, too.
+FIRST_TRY = 3.0
 
 
 class LabAway(LabFailed):
@@ -99,6 +107,10 @@ class Lab:
             if not any(word in name.upper() for word in PRIVATE_WORDS) and not name.startswith("LABFLEET_")
         }
 
+    def was_stopped(self) -> bool:
+        """Say whether somebody has ended the lab's services, as far as this client can know that."""
+        return False
+
     def bring(self, campaign: str, outcomes: Sequence[Outcome]) -> None:
         """Have the files of committed runs where ``paths`` names them.  Raises LabFailed."""
 
@@ -113,27 +125,58 @@ class ForemanClient:
     """A client's connection to the foreman."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> None:
-        self.socket = context.socket(zmq.DEALER)
-        self.socket.set(zmq.RCVHWM, 0)
-        self.socket.set(zmq.LINGER, 1000)
-        curve.call(self.socket, lab.access)
-        self.socket.connect(lab.foreman)
-        self._lab = lab
+        self._context, self._lab = context, lab
+        self.socket = self._connected()
+
+    def _connected(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.DEALER)
+        socket.set(zmq.RCVHWM, 0)
+        socket.set(zmq.LINGER, 1000)
+        curve.call(socket, self._lab.access)
+        socket.connect(self._lab.foreman)
+        return socket
 
     def ask(self, request: AnyRequest, patience: float = PATIENCE) -> AnyAnswer:
         """Return the foreman's answer; events that were on their way before it are passed over.
 
-        Raises LabFailed if it refuses or does not answer in time.
+        A request is lost, or its answer, when the foreman is started anew just then: so it is repeated over another
+        connection, which is ``socket`` from then on.  Raises LabFailed if it refuses or does not answer in time.
         """
+        deadline = time.monotonic() + patience
+        seconds = patience if isinstance(request, Shutdown) else FIRST_TRY
+        answer = self._ask_once(request, min(seconds, patience))
+        is_repeated = False
+        while answer is None and (left := deadline - time.monotonic()) > 0:
+            self.socket.close(linger=0)
+            self.socket = self._connected()
+            seconds, is_repeated = 2 * seconds, True
+            answer = self._ask_once(request, min(seconds, left))
+        if answer is None:
+            raise LabAway(f"the lab's foreman did not answer within {patience:.0f} s", self._lab.advice)
+        if isinstance(answer, Refused):
+            if is_repeated and self._is_done(request):
+                return Accepted()
+            raise LabRefused(answer.message, answer.hint)
+        return answer
+
+    def _ask_once(self, request: AnyRequest, patience: float) -> AnyAnswer | None:
+        """Return the foreman's answer; None if there is none in time."""
         self.socket.send(encode(request))
         deadline = time.monotonic() + patience
         while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
             answer = decode(self.socket.recv(), AnyEvent | AnyAnswer)
-            if isinstance(answer, Refused):
-                raise LabRefused(answer.message, answer.hint)
             if isinstance(answer, AnyAnswer):
                 return answer
-        raise LabAway(f"the lab's foreman did not answer within {patience:.0f} s", self._lab.advice)
+        return None
+
+    def _is_done(self, request: AnyRequest) -> bool:
+        """Say whether what is refused the second time was done the first time, as far as can be seen now."""
+        match request:
+            case Resume(name):
+                return any(one.id == name and (one.ended is None or one.phase == "done") for one in self.campaigns())
+            case Cancel(name):
+                return any(one.id == name and one.ended is not None for one in self.campaigns())
+        return False
 
     def status(self) -> Status:
         """Return what the lab does just now.  Raises LabFailed if there is no answer."""

@@ -15,7 +15,7 @@ class Connection:
 
     def __init__(self, name: str | None, start: local_lab.Start = local_lab.Start.NEVER) -> None:
         """``name``: of the head; None: the lab on this machine.  Raises LabFailed."""
-        self.name, self._start = name, start
+        self.name = name
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.lab = self._connect(start)
@@ -31,9 +31,12 @@ class Connection:
         return local_lab.connect(self.context, start)
 
     def renew(self) -> None:
-        """Make the way anew; all sockets have to be closed.  Raises LabFailed, and can be tried again then."""
+        """Make the way anew; all sockets have to be closed.  Raises LabFailed, and can be tried again then.
+
+        Services that somebody has ended are not started for that.
+        """
         self.lab.close()
-        self.lab = self._connect(local_lab.Start.IF_NONE_RUNS)
+        self.lab = self._connect(local_lab.Start.NEVER)
 
     def __enter__(self) -> "Connection":
         return self

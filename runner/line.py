@@ -32,7 +32,7 @@ class Line:
         self._lab = lab
         self._changed = threading.Condition()
         self._waiting: deque[Event] = deque()
-        self._sends = False
+        self._sending: Event | None = None
         #: Campaign and chunk that are asked for, and when next.
         self._present: tuple[str, str] | None = None
         self._next_question = 0.0
@@ -54,12 +54,17 @@ class Line:
     def is_empty(self) -> bool:
         """Say whether everything that was posted has left."""
         with self._changed:
-            return not self._waiting and not self._sends
+            return not self._waiting and not self._sending
+
+    def has_left(self, event: Event) -> bool:
+        """Say whether an event that was posted has left."""
+        with self._changed:
+            return not any(other is event for other in (*self._waiting, self._sending))
 
     def flush(self) -> None:
         """Return when everything that was posted has left."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._sends)
+            self._changed.wait_for(lambda: not self._waiting and not self._sending)
 
     # ---- is it still wanted? ----
 
@@ -95,7 +100,7 @@ class Line:
             if event := self._next():
                 self._send(event)
                 with self._changed:
-                    self._sends = False
+                    self._sending = None
                     self._changed.notify_all()
             with self._changed:
                 present = self._present if monotonic() >= self._next_question else None
@@ -109,8 +114,8 @@ class Line:
                 self._changed.wait(max(0.0, self._next_question - monotonic()) if self._present else None)
             if not self._waiting:
                 return None
-            self._sends = True
-            return self._waiting.popleft()
+            self._sending = self._waiting.popleft()
+            return self._sending
 
     def _send(self, event: Event) -> None:
         while True:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from runner import machine, shell
+from runner import ledger, machine, shell
 from runner.errors import LabFailed
 from runner.lab import PATIENCE, ForemanClient, Lab
 from runner.messages import Shutdown
@@ -78,8 +78,16 @@ def _is_supervisor(pid: int) -> bool:
     return b"runner.services" in words and b"local" in words
 
 
+class LocalLab(Lab):
+    """The lab of this user on this machine."""
+
+    def was_stopped(self) -> bool:
+        """Say whether no services run: those of campaigns under way do not end by themselves."""
+        return running(self.paths) is None
+
+
 def _lab(paths: LabPaths) -> Lab:
-    lab = Lab(paths.endpoint("foreman"), paths.endpoint("hub"), paths)
+    lab = LocalLab(paths.endpoint("foreman"), paths.endpoint("hub"), paths)
     lab.advice = f"its logs are in {paths.service_logs}; labfleet lab stop --force ends it"
     return lab
 
@@ -175,7 +183,18 @@ def _last_words(paths: LabPaths) -> str:
 def idle() -> str:
     """Return what to tell a person when no services run; empty while they do."""
     paths = paths_of_this_user()
-    return "" if running(paths) else f"no services are running; a campaign starts them.  Logs: {paths.service_logs}"
+    if running(paths):
+        return ""
+    lines = [f"no services are running; a campaign starts them.  Logs: {paths.service_logs}"]
+    if names := unfinished(paths):
+        lines.append(f"not over: {', '.join(names)}")
+        lines.append("  attach, campaigns, explain and cancel start the services, too, and then all of these go on")
+    return "\n".join(lines)
+
+
+def unfinished(paths: LabPaths) -> list[str]:
+    """Return the campaigns that go on as soon as services run."""
+    return [name for name in ledger.campaigns(paths) if not paths.campaign(name).end.exists()]
 
 
 def if_running() -> Lab:
@@ -189,14 +208,19 @@ def if_running() -> Lab:
     return _lab(paths)
 
 
-def stop(force: bool) -> bool:
-    """End the services of this user's local lab; False if none run.
+def stop(force: bool) -> str:
+    """End the services of this user's local lab, and return what a person has to know then.
 
     Raises LabFailed while campaigns are under way, unless forced.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    paths = paths_of_this_user()
     try:
-        return _stop(context, _lab(paths_of_this_user()), force)
+        if not _stop(context, _lab(paths), force):
+            return idle()
+        names = unfinished(paths)
+        interrupted = f"\ninterrupted: {', '.join(names)}\nlabfleet attach  starts the services, and all of them go on"
+        return "the lab's services have ended" + (interrupted if names else "")
     finally:
         context.term()
 

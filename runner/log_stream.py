@@ -19,6 +19,7 @@ import zmq
 
 from runner import curve
 from runner.paths import LabPaths
+from runner.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 PIECE = 256 * 1024
 #: Messages that may wait in one direction of one connection.
 WAITING = 16
+#: Bytes of a stream that can be under way when a hub dies: what waits here, there, and between.
+LOSABLE = 3 * WAITING * PIECE
 #: Open log files of the hub.
 OPEN_FILES = 64
 
@@ -91,7 +94,16 @@ class Sender:
     ) -> None:
         self._socket = _socket(context, zmq.PUSH)
         curve.call(self._socket, access)
+        #: How often a hub was there anew: what the one before it had not written by then is lost.
+        self.connections = 0
+        self._monitor = self._socket.get_monitor_socket(zmq.Event.HANDSHAKE_SUCCEEDED)
         self._socket.connect(endpoint)
+
+    def look(self) -> None:
+        """Take note of connections that were made since the last look."""
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart()
+            self.connections += 1
 
     def send(self, piece: Piece) -> bool:
         """Hand a piece to the hub; False when its queue is full and the piece has to be offered again later."""
@@ -103,6 +115,8 @@ class Sender:
 
     def close(self) -> None:
         """Give what is under way a second to leave."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
         self._socket.close()
 
 
@@ -112,7 +126,7 @@ class GrowingLog:
     def __init__(self, path: Path, campaign: str, stream: str, sender: Sender) -> None:
         self._file = path.open("w+b", buffering=0)
         self._campaign, self._stream, self._sender = campaign, stream, sender
-        self._sent = 0
+        self._sent, self._connections = 0, sender.connections
         #: Length in bytes.
         self.size = 0
 
@@ -125,7 +139,11 @@ class GrowingLog:
             rest = rest[written:]
 
     def stream(self) -> None:
-        """Send what has not been sent, as far as the hub takes it."""
+        """Send what has not been sent, as far as the hub takes it; to a new hub also what may have been lost."""
+        self._sender.look()
+        if self._connections != self._sender.connections:
+            self._connections = self._sender.connections
+            self._sent = max(0, self._sent - LOSABLE)
         while self._sent < self.size:
             data = os.pread(self._file.fileno(), PIECE, self._sent)
             if not self._sender.send(Piece(self._campaign, self._stream, self._sent, data)):
@@ -147,6 +165,7 @@ class Hub:
         """``guarded``: only registered workers may send, only registered people may look."""
         self._paths, self._guarded = paths, guarded
         self._files: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._odd_pieces, self._odd_questions = Refusals("piece of a log"), Refusals("question for a log")
         self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
         #: Viewers that wait for more: (campaign, stream) → viewer → offset.
         self._waiting: dict[tuple[str, str], dict[bytes, int]] = {}
@@ -185,13 +204,17 @@ class Hub:
             try:
                 piece = Piece.parse(frames)
             except ValueError as error:
-                log.warning("refused a malformed piece: %s", error)
+                self._odd_pieces.note(error)
                 continue
             key = (piece.campaign, piece.stream)
-            handle = self._file(key, create=True)
-            if piece.offset > os.fstat(handle).st_size:
-                continue  # something before it was lost: no holes, the viewer gets the rest with the run's own log
-            os.pwrite(handle, piece.data, piece.offset)
+            try:
+                handle = self._file(key, create=True)
+                if piece.offset > os.fstat(handle).st_size:
+                    continue  # something before it was lost: no holes, the viewer gets the rest with the run's own log
+                os.pwrite(handle, piece.data, piece.offset)
+            except OSError as error:  # the disk is full: as if the piece was lost
+                log.warning("a piece of %s cannot be kept: %s", piece.stream, error)
+                continue
             if piece.last:
                 self._note_end(key, piece.offset + len(piece.data))
             grown.add(key)
@@ -205,7 +228,7 @@ class Hub:
         try:
             wish = Piece.parse(frames)
         except ValueError as error:
-            log.warning("refused a malformed question: %s", error)
+            self._odd_questions.note(error)
             return
         self._answer(desk, viewer, (wish.campaign, wish.stream), wish.offset)
 

@@ -30,6 +30,9 @@ BUILD_HINTS = {
     "make": "install make",
 }
 
+#: What to do when OMNeT++ itself was not compiled for the mode.
+MODE_HINT = "OMNeT++ must have been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
+
 
 class Maker:
     """Runs the build commands of one campaign, one after the other; all that they print makes one log."""
@@ -75,7 +78,8 @@ class Maker:
         if status != 0:
             text = self._file.read_bytes()[start:].decode(errors="replace")
             raise BuildFailed(
-                f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}"
+                f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}",
+                MODE_HINT.format(mode=environment.get("MODE", "")) if _MISSING_OMNETPP.search(text) else "",
             )
 
     def _growing(self) -> GrowingLog:
@@ -156,6 +160,9 @@ def parallel_compilations(environment: Mapping[str, str]) -> int:
             return int(answer.text)
     return os.cpu_count() or 1
 
+
+#: The linker misses OMNeT++'s own libraries.
+_MISSING_OMNETPP = re.compile(r"cannot find -lopp(main|sim|envir|cmdenv)(_\w+)?\b")
 
 _FIRST_ERROR = re.compile(r"error:|undefined reference|cannot find -l|\*\*\* ")
 

@@ -30,6 +30,8 @@ class Held(Value, frozen=True):
     chunk: str = ""
     #: What the slot has still to do of the chunk, in its order: the first is under way.
     attempts: tuple[Attempt, ...] = ()
+    #: Seconds since the slot said so, if that is longer ago than it should be.
+    late: float = 0.0
 
 
 class Holding(Value, frozen=True):
@@ -199,6 +201,8 @@ class CampaignEnded(Event, frozen=True):
     cancelled: bool
     #: Why it was cancelled, where nobody asked for that.
     reason: str = ""
+    #: When that was, by the head's clock, in seconds since the epoch: tells one end of a campaign from a later one.
+    time: float = 0.0
 
 
 #: What happens to one campaign.
@@ -215,6 +219,23 @@ CampaignEvent = (
     | AttemptFailed
     | CampaignTaken
     | CampaignEnded
+)
+
+#: What workers may tell.
+WorkerEvent = (
+    HostUp
+    | HostReport
+    | SlotDied
+    | BuildStarted
+    | BuildProgressed
+    | CampaignPrepared
+    | CampaignRefused
+    | RunStarted
+    | RunProgressed
+    | ChunkStarted
+    | ChunkEnded
+    | RunDelivered
+    | DeliveryFailed
 )
 
 AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
@@ -255,6 +276,8 @@ class Collected(Request, frozen=True):
     """Everything of a campaign that has ended is at home; the lab need not keep it."""
 
     campaign: str
+    #: The time of the end that is meant; 0: any.
+    ended: float = 0.0
 
 
 class AskCampaigns(Request, frozen=True):

@@ -208,13 +208,6 @@ class Run(Value, frozen=True):
     variables: dict[str, str]
 
 
-class Command(Value, frozen=True):
-    """One process of a run.  A run is a list of them, the simulation program last."""
-
-    argv: tuple[str, ...]
-    environment: dict[str, str] = {}
-
-
 class Attempt(Value, frozen=True):
     """One try at one run."""
 
@@ -314,6 +307,10 @@ class Prepared(Value, frozen=True):
         """The keys of all products that the runs need."""
         return (self.key, *self.references.values())
 
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        _check_name(self.key)
+
 
 class Result(Value, frozen=True):
     """What a campaign came to, as the person is told at its end and ``--json`` prints it."""
@@ -329,6 +326,8 @@ class Result(Value, frozen=True):
     outcomes: tuple[Outcome, ...]
     #: Run number to the path of its full log at the client.
     logs: dict[int, str]
+    #: Run number to where its files are: path in the run → path at home, relative to the project's root.
+    places: dict[int, dict[str, str]] = {}
     #: Sentences that the person has to know, e.g. of two runs that wrote the same file.
     warnings: tuple[str, ...] = ()
     cancelled: bool = False
@@ -338,7 +337,7 @@ class Result(Value, frozen=True):
     past: tuple[Past, ...] = ()
     #: True when nothing had to be compiled.
     product_reused: bool = False
-    #: Wall-clock seconds from the command to the last result at home.
+    #: Wall-clock seconds from the command to the last result at home; for who comes back, of the campaign.
     seconds: float = 0.0
 
 
@@ -360,6 +359,8 @@ def decode(data: bytes | str, kind: Any) -> Any:
     """
     try:
         return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except msgspec.DecodeError:
         raw = data if isinstance(data, bytes) else data.encode()
         if b"\\ud" not in raw:

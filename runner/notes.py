@@ -1,13 +1,15 @@
 """What the client keeps of its own campaigns: where each belongs, and what of it has come home.
 
 A note is there from before a campaign is submitted until everything of it is at home.  So whatever happens to the
-client in between, a later one knows what to fetch, from which lab, and where to put it.
+client in between, a later one knows what to fetch, from which lab, and where to put it.  Then it is laid aside: who
+resumes the campaign later knows that, too.
 """
 
 import errno
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from runner.model import Value, decode, encode
@@ -81,13 +83,16 @@ class Notes:
         os.replace(half, place)
 
     def read(self, campaign: str) -> Note | None:
-        """Return the note about a campaign; None if there is none."""
-        return _decoded(self._paths.note(campaign))
+        """Return the note about a campaign, at home or not; None if there is none."""
+        return _decoded(self._paths.note(campaign)) or _decoded(self._paths.note_at_home(campaign))
 
     def all(self) -> list[Note]:
-        """Return all notes, the newest campaign first."""
-        found = [_decoded(path) for path in self._paths.notes.glob("[!.]*.json")]
-        return sorted((note for note in found if note), key=lambda note: note.submitted, reverse=True)
+        """Return the notes about all campaigns that are not at home, the newest campaign first."""
+        return _all_in(self._paths.notes)
+
+    def at_home(self) -> list[Note]:
+        """Return the notes about all campaigns of which everything has come home, the newest campaign first."""
+        return _all_in(self._paths.at_home)
 
     def arrivals(self, campaign: str) -> list[Arrival]:
         """Return what has come home of a campaign, or was about to; the last word about a run counts."""
@@ -110,10 +115,31 @@ class Notes:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return ArrivalList(place)
 
-    def forget(self, campaign: str) -> None:
+    def turn(self, campaign: str) -> Path:
+        """Return the lock that a client holds while it brings a campaign home."""
+        return self._paths.turn(campaign)
+
+    def lay_aside(self, campaign: str) -> None:
         """Everything of a campaign is at home."""
+        self._paths.at_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):  # another client of this campaign's has done so
+            os.replace(self._paths.note(campaign), self._paths.note_at_home(campaign))
+        self._forget_arrivals(campaign)
+
+    def forget(self, campaign: str) -> None:
+        """There is no such campaign."""
         self._paths.note(campaign).unlink(missing_ok=True)
+        self._paths.note_at_home(campaign).unlink(missing_ok=True)
+        self._forget_arrivals(campaign)
+
+    def _forget_arrivals(self, campaign: str) -> None:
         self._paths.brought(campaign).unlink(missing_ok=True)
+        self._paths.turn(campaign).unlink(missing_ok=True)  # who waits for it takes a new one
+
+
+def _all_in(folder: Path) -> list[Note]:
+    found = [_decoded(path) for path in folder.glob("[!.]*.json")]
+    return sorted((note for note in found if note), key=lambda note: note.submitted, reverse=True)
 
 
 def _decoded(path: Path) -> Note | None:

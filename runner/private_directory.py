@@ -8,6 +8,7 @@ milliseconds however large the project is.  The projects that it needs are links
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,19 @@ class PrivateDirectory:
                 else:
                     os.symlink(entry.path, target)
 
+    def open_up(self) -> None:
+        """Let everything be read and moved, whatever modes a run has given it."""
+        left = [str(self.top)]
+        while left:
+            folder = left.pop()
+            _permit(folder, needed=0o700, given=0o700)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        _permit(entry.path, needed=0o400, given=0o600)
+
     def real_directories(self) -> list[str]:
         """Return the directories in which a run may have made files."""
         return [folder for folder, _, _ in os.walk(self.top)]
@@ -134,6 +148,13 @@ class PrivateDirectory:
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.top, ignore_errors=True)
+
+
+def _permit(path: str, *, needed: int, given: int) -> None:
+    """Give the owner of a file or folder what it is given where something needed is missing."""
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & needed != needed:
+        os.chmod(path, mode | given)
 
 
 def _link_all(source: Path, target: Path, skip: str) -> None:

@@ -46,8 +46,13 @@ def has_commit(repository: Path, commit: str) -> bool:
     return _ref(repository, commit).exists()
 
 
+def name_of(commit: str) -> str:
+    """Return the ref that keeps a snapshot."""
+    return f"refs/snapshots/{commit}"
+
+
 def _ref(repository: Path, commit: str) -> Path:
-    return repository / "refs" / "snapshots" / commit
+    return repository / name_of(commit)
 
 
 def note_use(repository: Path, commit: str) -> None:
@@ -89,11 +94,29 @@ def collect_garbage(repository: Path) -> None:
     git(repository, *(word for setting in settings for word in ("-c", setting)), "gc", "--quiet", "--prune=1.day.ago")
 
 
+#: Exit status of ``git ls-remote --exit-code`` when the server answers, and has no such ref.
+_NO_SUCH_REF = 2
+
+
+def _by(ssh: str) -> tuple[str, ...]:
+    """Return git's options for an SSH command; none where the server is a folder."""
+    return ("-c", f"core.sshCommand={ssh}", "-c", "ssh.variant=ssh") if ssh else ()
+
+
+def offers(server: str, ref: str, ssh: str = "") -> bool:
+    """Say whether a server has a ref.  Raises CommandFailed if it does not answer."""
+    argv = ["git", *_by(ssh), "ls-remote", "--exit-code", server, ref]
+    answer = shell.run(argv, env=environment(), check=False)
+    if answer.status not in (0, _NO_SUCH_REF):
+        raise shell.CommandFailed(answer)
+    return answer.status == 0
+
+
 def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
     """Fetch one ref from a server, by an SSH command where it is a remote one."""
     git(
         repository,
-        *(("-c", f"core.sshCommand={ssh}", "-c", "ssh.variant=ssh") if ssh else ()),
+        *_by(ssh),
         "-c",
         "protocol.file.allow=always",
         "fetch",

@@ -115,22 +115,33 @@ def fate(store: LabPaths, outcome: Outcome) -> Outcome | Past | None:
 
 
 def arrived(store: LabPaths) -> list[Outcome]:
-    """Return the attempts in the incoming folder that are complete, whether anybody told of them or not."""
+    """Return the attempts that are here complete and not committed, whether anybody told of them or not.
+
+    They are in the incoming folder, or at their places, if a commit was cut short before the record.
+    """
+    parcels = [path for path in _folders(store.incoming) if parsed_parcel(path.name)]
+    under_way = [path for path in _folders(store.campaigns) if not CampaignPaths(path).end.exists()]
+    places = [place for path in under_way for place in _folders(path / "runs") if not _has_record(path, place.name)]
     found = []
-    for folder in store.incoming.iterdir() if store.incoming.is_dir() else ():
-        if parsed_parcel(folder.name) is None:
-            continue
+    for folder in [*parcels, *places]:
         try:
             outcome: Outcome = decode(AttemptPaths(folder).outcome.read_bytes(), Outcome)
-            if (
-                outcome.parcel == folder.name
-                and _is_own_parcel(outcome)
-                and not _missing(AttemptPaths(folder), outcome)
-            ):
+            right_name = {outcome.parcel, f"{outcome.run}.{outcome.attempt}"}
+            complete = not _missing(AttemptPaths(folder), outcome)
+            if folder.name in right_name and _is_own_parcel(outcome) and complete:
                 found.append(outcome)
         except (OSError, ValueError):
             continue  # it is still on its way, or was taken just now
     return found
+
+
+def _folders(parent: Path) -> list[Path]:
+    return list(parent.iterdir()) if parent.is_dir() else []
+
+
+def _has_record(campaign: Path, place: str) -> bool:
+    run = place.partition(".")[0]
+    return not run.isdecimal() or CampaignPaths(campaign).record(int(run)).exists()
 
 
 def give_up(store: CampaignPaths, outcome: Outcome) -> bool:
@@ -162,6 +173,8 @@ def _may_be_retried(store: CampaignPaths, outcome: Outcome, others: Iterable[int
     try:
         campaign: Campaign = decode(store.campaign.read_bytes(), Campaign)
     except ValueError:  # of another version of labfleet
+        return False
+    if not campaign.limits.retries:
         return False
     failed = {path.name for path in store.failed.glob(f"{outcome.run}.*")} | {f"{outcome.run}.{n}" for n in others}
     return len(failed - {f"{outcome.run}.{outcome.attempt}"}) < campaign.limits.retries

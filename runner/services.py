@@ -17,8 +17,8 @@ from runner.machine import Machine, become_deployed, here
 from runner.paths import LabPaths
 
 if TYPE_CHECKING:
+    from runner.holdings import Lease
     from runner.job_queue import Connection, WorkerEnd
-    from runner.leases import Lease
     from runner.line import Line
     from runner.log_stream import Sender
 
@@ -111,7 +111,7 @@ def _line(machine: Machine) -> "Line":
 
 def _lease(machine: Machine) -> "Lease":
     """Return what tells the agent what this worker has."""
-    from runner.leases import Lease
+    from runner.holdings import Lease
 
     lease = Lease(sys.argv[2], machine.paths.endpoint("agent"))
     lease.start()

@@ -50,6 +50,7 @@ def is_same_alone(
     command = omnetpp.simulation_command(prepared.program, campaign.launch, campaign.config, [outcome.run])
     try:
         status = run(command, private.working_directory)
+        private.open_up()
         results = [file.path for file in outcome.files if not file.path.endswith(_NO_RESULTS)]
         return status == 0 and all(are_equal(root / path, private.root / path) for path in results)
     finally:

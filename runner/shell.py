@@ -41,15 +41,15 @@ def mark(home: Path, slot: str) -> str:
     return f"{home}:{slot}"
 
 
-def end_marked(home: Path, slot: str = "") -> None:
-    """End all processes that the simulations of a slot, or of all slots, have started, whoever their parents are."""
-    wanted = f"{MARK}={mark(home, slot)}".encode()
+def end_marked(home: Path) -> None:
+    """End all processes that the simulations of a home's slots have started, whoever their parents are."""
+    wanted = f"{MARK}={mark(home, '')}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         try:
             variables = (folder / "environ").read_bytes().split(b"\0")
-            if wanted in variables or (not slot and any(variable.startswith(wanted) for variable in variables)):
+            if any(variable.startswith(wanted) for variable in variables):
                 os.kill(int(folder.name), signal.SIGKILL)
         except (OSError, ValueError):
             continue  # it has ended, or is somebody else's

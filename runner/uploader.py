@@ -34,7 +34,12 @@ MOST_FAILURES = 2
 TROUBLE = 2.0
 
 #: Why an attempt cannot be read that will never be readable; all else may be well again, e.g. when the disk has room.
-_DAMAGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP, errno.EINVAL})
+_DAMAGED = frozenset(
+    {
+        *{errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP, errno.EINVAL},
+        *{errno.EACCES, errno.EPERM, errno.ENAMETOOLONG},
+    }
+)
 
 
 class Uploader:

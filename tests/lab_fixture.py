@@ -14,6 +14,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "aloha"
 
+#: The client as a person starts it: Ctrl-C reaches it, even if the tests themselves were started where it does not.
+_CLIENT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from labfleet import main; main()"
+
 #: How long anything in a test may take on a slow machine; conditions are waited for, never a fixed time.
 PATIENCE = 120.0
 
@@ -56,7 +59,7 @@ class LocalLab:
     def start(self, *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Start ``labfleet WORDS`` in a folder."""
         return subprocess.Popen(
-            [sys.executable, "-c", "from labfleet import main; main()", *words],
+            [sys.executable, "-c", _CLIENT, *words],
             cwd=cwd,
             env=self.environment(env),
             stdin=subprocess.DEVNULL,

@@ -16,9 +16,11 @@ from runner.messages import (
     AnyEvent,
     AnyRequest,
     AskCampaigns,
+    AskMachines,
     AskStatus,
     CampaignEnded,
     CampaignPrepared,
+    CampaignRefused,
     Campaigns,
     CampaignStatus,
     CampaignTaken,
@@ -29,6 +31,8 @@ from runner.messages import (
     Explain,
     Explained,
     Follow,
+    Machines,
+    MachineStatus,
     Refused,
     Resume,
     RunCommitted,
@@ -61,6 +65,9 @@ class PlayedForeman:
         self.on_cancel: Script = lambda campaign: [CampaignEnded(campaign.id, cancelled=True)]
         #: Requests of these types get no answer.
         self.deaf_to: tuple[type, ...] = ()
+        #: The next requests of these types are lost, or the answers to them, as when a foreman is started anew.
+        self.loses_request: list[type] = []
+        self.loses_answer: list[type] = []
         self.campaigns: dict[str, Campaign] = {}
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
@@ -77,6 +84,10 @@ class PlayedForeman:
     def happen(self, *events: AnyEvent) -> None:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
+
+    def reopen(self, campaign: str) -> None:
+        """Let a campaign that has ended go on, as when somebody resumes it."""
+        self._do(lambda: self._reopen(campaign))
 
     def forget_followers(self) -> None:
         """As when a connection was made anew below ZeroMQ: the client does not notice."""
@@ -134,7 +145,12 @@ class PlayedForeman:
                 client, body = self._desk.recv_multipart()
                 request: AnyRequest = decode(body, AnyRequest)
                 self.asked.append(request)
-                if not isinstance(request, self.deaf_to):
+                if type(request) in self.loses_request:
+                    self.loses_request.remove(type(request))
+                elif type(request) in self.loses_answer:
+                    self.loses_answer.remove(type(request))
+                    self._take(b"a connection that is gone", request)
+                elif not isinstance(request, self.deaf_to):
                     self._take(client, request)
 
     def _take(self, client: bytes, request: AnyRequest) -> None:
@@ -144,6 +160,21 @@ class PlayedForeman:
                 self._send(client, Status(3, {"red": 2}, under_way, self.incarnation))
             case AskCampaigns():
                 self._send(client, Campaigns(self._statuses()))
+            case Explain(campaign_id, run):
+                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
+            case Drain():
+                self._send(client, Accepted())
+            case AskMachines():
+                found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
+                self._send(client, Machines(tuple(found), "", ""))
+            case _:
+                self._take_campaign(client, request)
+
+    def _take_campaign(self, client: bytes, request: AnyRequest) -> None:
+        match request:
+            case Submit(campaign) if campaign.id in self.campaigns:
+                self._send(client, Accepted())
+                self._tell_all(client, campaign.id)
             case Submit(campaign):
                 self.campaigns[campaign.id] = campaign
                 ledger.accept(self.paths.campaign(campaign.id), campaign)
@@ -152,22 +183,19 @@ class PlayedForeman:
                 self.history.setdefault(campaign.id, [])
                 self._happen(self.script(campaign))
             case Follow(campaign_id) if campaign_id in self.campaigns:
-                self._followers.add(client)
-                taken = CampaignTaken(campaign_id, self.campaigns[campaign_id])
-                for message in (Accepted(), taken, *self.history[campaign_id]):
-                    self._send(client, message)
-            case Resume(campaign_id) if campaign_id in self.campaigns:
                 self._send(client, Accepted())
-                history = self.history[campaign_id]
-                history[:] = [event for event in history if not isinstance(event, CampaignEnded)]
+                self._tell_all(client, campaign_id)
+            case Resume(campaign_id) if self._ends_of(campaign_id):
+                self._send(client, Accepted())
+                self._reopen(campaign_id)
                 self._happen(self.script(self.campaigns[campaign_id]))
-            case Cancel(campaign_id) if campaign_id in self.campaigns:
+            case Cancel(campaign_id) if campaign_id in self.campaigns and not self._ends_of(campaign_id):
                 self._send(client, Accepted())
                 self._happen(self.on_cancel(self.campaigns[campaign_id]))
-            case Collected() | Drain():
+            case Collected(campaign_id, ended) if ended not in self._ends_of(campaign_id):
+                self._send(client, Refused(f"campaign {campaign_id} was resumed since"))
+            case Collected():
                 self._send(client, Accepted())
-            case Explain(campaign_id, run):
-                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
             case _:
                 self._send(client, Refused("the lab knows no such campaign"))
 
@@ -181,6 +209,25 @@ class PlayedForeman:
             for client in self._followers:
                 self._send(client, event)
 
+    def _tell_all(self, client: bytes, campaign: str) -> None:
+        self._followers.add(client)
+        for event in (CampaignTaken(campaign, self.campaigns[campaign]), *self.history[campaign]):
+            self._send(client, event)
+
+    def _ends_of(self, campaign: str) -> list[float]:
+        """Return when a campaign ended, if it has."""
+        ends = [event for event in self.history.get(campaign, ()) if isinstance(event, CampaignEnded | CampaignRefused)]
+        return [getattr(event, "time", 0.0) for event in ends]
+
+    def _reopen(self, campaign: str) -> None:
+        history = self.history[campaign]
+        history[:] = [
+            event
+            for event in history
+            if not isinstance(event, CampaignEnded)
+            and not (isinstance(event, RunCommitted) and event.outcome.kind != "done")
+        ]
+
     def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
         self.incarnation += "'"
         self._followers.clear()
@@ -193,20 +240,23 @@ class PlayedForeman:
             kinds = {event.outcome.run: event.outcome.kind for event in history if isinstance(event, RunCommitted)}
             done = sum(kind == "done" for kind in kinds.values())
             runs = [len(event.prepared.runs) for event in history if isinstance(event, CampaignPrepared)]
-            ended = 9.0 if any(isinstance(event, CampaignEnded) for event in history) else None
+            ends = [event for event in history if isinstance(event, CampaignEnded | CampaignRefused)]
+            phase = "done" if done == sum(runs) else "failed"
+            if ends and isinstance(ends[-1], CampaignEnded) and ends[-1].cancelled:
+                phase = "cancelled"
             found.append(
                 CampaignStatus(
                     id=campaign.id,
                     name=campaign.name,
                     config=campaign.config,
                     user=campaign.user,
-                    phase="done" if ended else "running",
+                    phase=phase if ends else "running",
                     total=runs[-1] if runs else 0,
                     done=done,
                     failed=len(kinds) - done,
                     running=0,
                     submitted=campaign.submitted,
-                    ended=ended,
+                    ended=9.0 if ends else None,
                 )
             )
         return tuple(found)
@@ -231,11 +281,10 @@ class PlayedLab(Lab):
         return Notes(self.paths)
 
     def committed(
-        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, text: str = ""
+        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, path: str = ""
     ) -> RunCommitted:
-        """Put a run's files into the result store, and return what is told of it."""
-        contents = text or f"of run {run}"
-        files: Mapping[str, bytes] = {f"results/General-#{run}.sca": contents.encode()}
+        """Put a run's file into the result store, and return what is told of it."""
+        files: Mapping[str, bytes] = {path or f"results/General-#{run}.sca": f"of run {run}".encode()}
         outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
         self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
         results.commit(self.paths, [outcome])

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what a lab's administrator asks for", {"administration", "doctor"}),
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
     ("how a campaign is followed", {"following"}),
-    ("which campaign, and its way home", {"campaigns", "homecoming"}),
+    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs"}),
     ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         "what these are made of",
         {
             "uploader",
+            "patience",
             "housekeeping",
             "scheduling",
             "program",
@@ -66,7 +67,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
                 "private_directory",
                 "project_file",
                 "omnetpp",
-                "leases",
+                "holdings",
                 "disk",
                 "compilations",
             },
@@ -75,7 +76,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
-    ("values, names, errors, processes, locks", {"model", "paths", "errors", "shell", "usage", "quantities"}),
+    (
+        "values, names, errors, processes, locks",
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals"},
+    ),
 )
 
 #: The flow.  Stages do not import each other, but for these edges: jobs stream what they print, the foreman commits.
@@ -99,8 +103,9 @@ SPEAK_ZEROMQ = {
     "uploader",
     "services",
     "simulate.slot",
-    "leases",
+    "holdings",
     "following",
+    "live_logs",
     "curve",
     "intake",
     "knock",

@@ -100,7 +100,7 @@ def test_labfleets_own_code_is_a_revision_that_runs(tmp_path: Path) -> None:
     git("clone", "--quiet", "--branch=deployed", str(bundle.file), "code", cwd=tmp_path)
     # When it is laid out, then it is the same, and its services can be loaded from there alone
     code = tmp_path / "code"
-    assert (code / "runner" / "paths.py").read_bytes() == (SOURCE / "runner" / "paths.py").read_bytes()
+    assert (code / "runner" / "model.py").read_bytes() == (SOURCE / "runner" / "model.py").read_bytes()
     program = "import runner.services; print(runner.__file__)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(code)!r}); {program}"],

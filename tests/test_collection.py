@@ -1,6 +1,8 @@
 """The way home: how the files of finished runs come to their places, and what the manifest says of them."""
 
+import errno
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,8 +132,9 @@ def test_a_file_that_does_not_arrive_as_it_was_sent_leaves_the_old_one(
     collector = Collector(store.campaign("one"), home.paths, home.root)
     with pytest.raises(LabFailed, match="did not arrive as it was sent"):
         collector.collect(newer)
-    # And the old file is complete, with nothing half beside it
+    # And the old file is complete, with nothing half beside it; the only copy that there is stays in the store
     assert home.files() == dict(SCALARS)
+    assert AttemptPaths(store.campaign("one").committed(1, 1, done=True)).file("results/Foo-#0.sca").exists()
 
 
 def test_whenever_the_client_dies_each_file_is_the_old_or_the_new_one(home: Home, store: LabPaths) -> None:
@@ -206,6 +209,72 @@ def test_two_runs_that_write_the_same_path_are_both_kept_with_a_warning(home: Ho
         "runs 0 and 1 both wrote log.txt: each one's is kept under its run",
         "runs 0 and 2 both wrote log.txt: each one's is kept under its run",
     ]
+
+
+@pytest.mark.parametrize("before", [None, b"of an earlier campaign"])
+def test_no_result_is_lost_where_a_client_was_killed_before_it_moved_the_first_of_two(
+    home: Home, store: LabPaths, before: bytes | None
+) -> None:
+    # Given two runs that both write log.txt, and a client that was killed when it had chosen the place of run 3
+    outcomes = {run: deliver(store, run, files={"log.txt": f"of run {run}".encode()}) for run in (3, 7)}
+    results.commit(store, list(outcomes.values()))
+    if before is not None:
+        (home.root / "log.txt").write_bytes(before)
+    places = {3: home.collector.plan(outcomes[3])}
+
+    # When the next client sees run 7 first
+    collector = Collector(store.campaign("one"), home.paths, home.root)
+    collector.remember(3, places[3])
+    collector.collect(outcomes[7])
+    collector.bring(outcomes[3], places[3], again=True)
+
+    # Then each run's file is there under its run, and where it was to go is that of run 3
+    apart = "results/labfleet/one/same-name"
+    assert home.files() == {
+        "log.txt": b"of run 3",
+        f"{apart}/run-3/log.txt": b"of run 3",
+        f"{apart}/run-7/log.txt": b"of run 7",
+    }
+
+
+def test_what_the_person_has_changed_is_not_kept_as_a_run_s(home: Home, store: LabPaths) -> None:
+    # Given a run whose file is at home, and was edited there
+    first = home.collect(3, {"log.txt": b"of run 3"})
+    (home.root / "log.txt").write_bytes(b"edited")
+
+    # When another client brings a run that wrote the same path
+    other = deliver(store, 7, files={"log.txt": b"of run 7"})
+    results.commit(store, [other])
+    collector = Collector(store.campaign("one"), home.paths, home.root)
+    collector.remember(3, {"log.txt": "log.txt"})
+    collector.arrived(first, {"log.txt": "log.txt"})
+    collector.collect(other)
+
+    # Then both are left alone
+    assert home.files() == {
+        "log.txt": b"edited",
+        "results/labfleet/one/same-name/run-7/log.txt": b"of run 7",
+    }
+
+
+def test_files_of_the_same_name_are_kept_where_results_are_on_another_disk(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a results folder that is a link to another disk: nothing in the project can have a second name there
+    link = os.link
+
+    def refusing(source: Path, target: Path) -> None:
+        if target.is_relative_to(home.paths.results):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(target))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", refusing)
+    # When two runs that write the same path are collected, then each one's is kept
+    for run in (0, 1):
+        home.collect(run, {"log.txt": f"of run {run}".encode()})
+    kept = home.paths.own(0, "log.txt")
+    assert kept.read_bytes() == b"of run 0"
+    assert kept.stat().st_mtime_ns == (home.root / "log.txt").stat().st_mtime_ns
 
 
 def test_a_file_of_the_project_that_a_run_changed_is_kept_apart(home: Home) -> None:

@@ -299,3 +299,19 @@ def test_a_damaged_delivery_of_a_run_that_failed_before_is_no_failure(patient: L
     spoil_file(AttemptPaths(patient.incoming / second.parcel))
     # When it is committed, then nothing is known of that attempt
     assert commit(patient, second) == [None]
+
+
+def test_what_a_head_had_moved_when_it_died_is_found_again(store: LabPaths) -> None:
+    # Given a head that died between moving a run's files to their place and writing its record
+    outcome = deliver(store, 0)
+    results.commit(store, [outcome])
+    store.campaign("one").record(0).unlink()
+    # When the next one looks for what has arrived, then it finds the run and commits it
+    assert results.arrived(store) == [outcome]
+    results.commit(store, results.arrived(store))
+    assert results.fate(store, outcome) == outcome
+    assert results.arrived(store) == []
+    # … unless the campaign has ended without it
+    store.campaign("one").record(0).unlink()
+    store.campaign("one").end.touch()
+    assert results.arrived(store) == []

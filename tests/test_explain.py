@@ -123,10 +123,10 @@ def test_a_campaign_that_does_not_want_more() -> None:
             "no machine takes runs. red is unwell: its disk is full. blue is away: nothing was heard from it for 9 s.",
         ),
         (
-            [RED, machine("blue", "draining", "anna has drained it; labfleet undrain blue gives it runs again")],
+            [RED, machine("blue", "draining", "drained by anna; labfleet undrain blue gives it runs again")],
             (
                 "all slots of red are busy. "
-                "blue is draining: anna has drained it; labfleet undrain blue gives it runs again."
+                "blue is draining: drained by anna; labfleet undrain blue gives it runs again."
             ),
         ),
         ([machine("red", reason="it gets one at a time", slots=4)], "all slots of red are busy."),

@@ -1,10 +1,12 @@
 """A client may vanish at any time, and so may the lab: the campaign goes on, and its results come home."""
 
 import errno
+import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ import msgspec
 import pytest
 
 from runner import campaign as client
-from runner import campaigns, following, lab, local_lab
+from runner import campaign_command, campaigns, following, homecoming, lab, local_lab, report
 from runner.campaign import Order
-from runner.errors import Detached, LabFailed, WrongUse
+from runner.errors import Cancelled, Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
     AnyEvent,
     AttemptFailed,
@@ -27,9 +29,12 @@ from runner.messages import (
     Follow,
     Resume,
     RunCommitted,
+    Submit,
 )
 from runner.model import Campaign, Limits, Past, Result
 from runner.notes import Arrival, Note
+from runner.paths import SNAPSHOT_ROOT
+from tests.conftest import eventually
 from tests.lab_fixture import manifest
 from tests.played_lab import PlayedLab, Script, Watcher, prepared
 
@@ -81,8 +86,8 @@ def one_of_two(played: PlayedLab) -> Script:
     return lambda what: [prepared(what, 2), played.committed(what, 0)]
 
 
-def the_rest(played: PlayedLab, what: Campaign) -> list[AnyEvent]:
-    return [played.committed(what, 1), CampaignEnded(what.id, cancelled=False)]
+def the_rest(played: PlayedLab, what: Campaign, attempt: int = 1) -> list[AnyEvent]:
+    return [played.committed(what, 1, attempt=attempt), CampaignEnded(what.id, cancelled=False)]
 
 
 def only(played: PlayedLab) -> Campaign:
@@ -335,8 +340,154 @@ def test_the_note_stays_as_long_as_the_lab_does_not_know_that_all_is_home(
     assert played.notes.read(result.campaign)
     played.played.deaf_to = ()
     attach()
-    assert played.notes.read(result.campaign) is None
+    assert played.notes.all() == []
     assert contents(project) == BOTH
+
+
+def test_an_attempt_that_was_taken_for_lost_and_is_committed_was_not_repeated(played: PlayedLab, project: Path) -> None:
+    # Given a run whose only attempt is told as lost and delivered after all, and a lab that tells everything twice
+    def script(what: Campaign) -> list[AnyEvent]:
+        lost = AttemptFailed(what.id, Past(0, 1, "lost", "red", "slot1", 1.0, 9.0, "nothing heard for 8 s"))
+        events: list[AnyEvent] = [prepared(what, 1), lost, played.committed(what, 0)]
+        return [*events, *events, CampaignEnded(what.id, cancelled=False)]
+
+    played.played.script = script
+
+    # When the campaign is over, then nothing was repeated, as the manifest has it
+    result = run(project)
+    assert result.past == ()
+    assert [attempt["kind"] for attempt in manifest(project)["runs"][0]["attempts"]] == ["done"]
+
+
+def test_a_campaign_that_was_resumed_meanwhile_is_not_at_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign with a failed run, which somebody resumes while its client brings the rest home
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False, time=5.0),
+    ]
+    watcher = Watcher()
+
+    def resume(event: AnyEvent) -> None:
+        if isinstance(event, CampaignEnded):
+            played.played.reopen(event.campaign)
+
+    watcher.on_event = resume
+
+    # When that client says that everything is at home, then the lab does not agree, and what is noted stays
+    first = run(project, watcher)
+    assert Collected(first.campaign, ended=5.0) in played.played.asked
+    assert played.notes.read(first.campaign)
+    assert {arrival.run for arrival in played.notes.arrivals(first.campaign)} == {0, 1}
+    assert watcher.notes == [
+        f"campaign {first.campaign} was resumed since; labfleet attach {first.campaign}  brings home what is not"
+    ]
+
+    # And when the resumed run is done, coming back brings it home
+    played.played.happen(
+        played.committed(only(played), 1, attempt=2), CampaignEnded(first.campaign, cancelled=False, time=9.0)
+    )
+    attach()
+    assert contents(project) == BOTH
+    assert Collected(first.campaign, ended=9.0) in played.played.asked
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_a_client_is_tidied_when_everything_was_told_and_that_troubles_nobody(
+    played: PlayedLab, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a home that keeps the snapshots of a project that is gone, and was tidied days ago
+    gone = played.paths.snapshots("gone-1")
+    gone.mkdir(parents=True)
+    (gone / SNAPSHOT_ROOT).write_bytes(b"/nowhere/at/all")
+    for path in (gone / SNAPSHOT_ROOT, played.paths.tidied):
+        path.touch()
+        os.utime(path, (0, 0))
+    played.played.script = two_runs(played)
+
+    # When a campaign is over, then its result was told, and the snapshots go
+    assert campaign_command.run(Order("General", project), quiet=True) is ExitCode.DONE
+    assert "2 of 2 runs done" in capsys.readouterr().out
+    eventually(lambda: not gone.exists(), "the snapshots of the project that is gone")
+
+    # And where nothing can be tidied, nobody is troubled
+    played.paths.tidied.unlink()
+    played.paths.tidied.mkdir()
+    os.utime(played.paths.tidied, (0, 0))
+    assert campaign_command.run(Order("General", project), quiet=True) is ExitCode.DONE
+    assert capsys.readouterr().err == ""
+
+
+# ---- several clients ---------------------------------------------------------------------------------------------
+
+
+def test_a_second_client_waits_until_the_first_is_through(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a remote lab's campaign with a client, and a second one that comes to it
+    monkeypatch.setattr(played, "is_remote", True)  # its results lie in a folder that both clients would use
+    monkeypatch.setattr(client, "_leave_on_signals", lambda: None)  # threads get no signals
+    monkeypatch.setattr(homecoming, "TURN", 0.05)
+    played.played.script = one_of_two(played)
+    first, second = Watcher(), Watcher()
+    others: list[Result] = []
+    visitor = threading.Thread(target=lambda: others.append(attach("", second)), daemon=True)
+    first.on_event = lambda event: visitor.start() if isinstance(event, RunCommitted) and not visitor.ident else None
+    told: list[str] = []
+
+    def on_note(text: str) -> None:
+        if text == homecoming.ANOTHER and not told:
+            told.append(text)
+            played.played.happen(*the_rest(played, only(played)))
+
+    second.on_note = on_note
+
+    # When the campaign is over, then the second client has said that it waits, and has moved nothing
+    result = run(project, first)
+    visitor.join(30)
+    assert told == [homecoming.ANOTHER]
+    assert sorted(played.brought) == [0, 1]
+
+    # And both have all results
+    assert [[outcome.kind for outcome in one.outcomes] for one in (result, *others)] == [["done", "done"]] * 2
+    assert contents(project) == BOTH
+    assert list(played.paths.notes.iterdir()) == []
+
+
+def test_who_leaves_lets_another_client_bring_the_rest_home(played: PlayedLab, project: Path) -> None:
+    # Given a client that was killed or left in the middle
+    what = detached(played, project)
+
+    # When another one comes, then nobody has to be waited for
+    played.played.happen(*the_rest(played, what))
+    watcher = Watcher()
+    attach("", watcher)
+    assert watcher.notes == []
+
+
+def test_a_resumed_run_does_not_take_the_place_of_what_came_home_before(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which everything came home, and whose failed run writes a file of the same name
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0, "error"),
+        played.committed(what, 1, path="results/same.txt"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+
+    # When it is resumed, then both files are kept
+    played.played.script = lambda what: [
+        played.committed(what, 0, attempt=2, path="results/same.txt"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    attach(first.campaign, resume=True)
+    apart = project / "results" / "labfleet" / first.campaign / "same-name"
+    assert (project / "results" / "same.txt").read_text() == "of run 1"
+    assert {path.parts[-3]: path.read_text() for path in apart.rglob("same.txt")} == {
+        "run-0": "of run 0",
+        "run-1": "of run 1",
+    }
 
 
 # ---- the lab vanishes --------------------------------------------------------------------------------------------
@@ -407,8 +558,14 @@ def test_a_lab_that_does_not_know_the_campaign_says_so(played: PlayedLab, projec
     played.notes.write(Note("20260101-120000-dead", "", str(project), ".", "model", "General", 1.0))
 
     # When somebody comes back to it, then that is said
-    with pytest.raises(LabFailed, match="knows no such campaign"):
+    with pytest.raises(LabFailed, match="knows no such campaign") as failed:
         attach("dead")
+    assert "not noted here any more" in failed.value.hint
+
+    # And it is not taken for the newest one that is not at home again
+    with pytest.raises(WrongUse, match="all campaigns of yours are at home"):
+        attach()
+    assert played.notes.all() == []
 
 
 def test_a_campaign_that_cannot_be_run_ends_with_the_lab_s_words(played: PlayedLab, project: Path) -> None:
@@ -419,6 +576,34 @@ def test_a_campaign_that_cannot_be_run_ends_with_the_lab_s_words(played: PlayedL
     with pytest.raises(LabFailed, match="the build failed"):
         run(project)
     assert Collected(only(played).id) in played.played.asked
+    assert played.notes.all() == []
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+@pytest.mark.parametrize("kind", [Submit, Follow, Resume, Cancel, Collected])
+def test_a_foreman_that_restarts_at_the_moment_of_a_request_is_asked_again(
+    played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch, kind: type, lost: str
+) -> None:
+    # Given a foreman that dies when it has read a request, or before its answer has left
+    monkeypatch.setattr(lab, "FIRST_TRY", 0.1)
+    (played.played.loses_request if lost == "request" else played.played.loses_answer).append(kind)
+
+    # When a campaign is submitted, left, cancelled, resumed and fetched
+    what = detached(played, project)
+    assert "is cancelled" in campaigns.cancel(what.id)
+    played.played.script = lambda _: [played.committed(what, 1)]
+    watcher = Watcher()
+    watcher.on_event = lambda event: (
+        played.played.happen(CampaignEnded(what.id, cancelled=False))
+        if isinstance(event, RunCommitted) and event.outcome.run == 1
+        else None
+    )
+    attach(what.id, watcher, resume=True)
+
+    # Then all goes as if nothing had been
+    assert sum(isinstance(request, kind) for request in played.played.asked) >= 2
+    assert len(played.played.campaigns) == 1
+    assert contents(project) == BOTH
     assert played.notes.all() == []
 
 
@@ -442,13 +627,69 @@ def test_results_go_into_the_project_of_that_name_where_there_is_no_note(
         attach(campaign_id)
     assert not any(isinstance(request, Follow) for request in played.played.asked)
 
-    # And in one of the same name the results come home
+    # And in one of the same name the results come home, and it is said why they do
+    copy = project_of_that_name(tmp_path)
+    monkeypatch.chdir(copy)
+    watcher = Watcher()
+    attach(campaign_id, watcher)
+    assert contents(copy) == BOTH
+    assert watcher.notes == [f"it is not known where {campaign_id} was submitted: its results go to {copy}"]
+
+
+def project_of_that_name(tmp_path: Path) -> Path:
     copy = tmp_path / "copy" / "model"
     copy.mkdir(parents=True)
     (copy / "labfleet.toml").touch()
-    monkeypatch.chdir(copy)
-    attach(campaign_id)
-    assert contents(copy) == BOTH
+    return copy
+
+
+def test_a_campaign_that_is_at_home_still_belongs_to_its_project(
+    played: PlayedLab, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a campaign of which everything is at home, one run failed, and another project of the same name
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+    copy = project_of_that_name(tmp_path)
+    played.played.script = lambda what: the_rest(played, what, attempt=2)
+
+    # When it is resumed from there, or from a folder that is in no project, then its results go where they belong
+    for folder in (copy, tmp_path):
+        monkeypatch.chdir(folder)
+        watcher = Watcher()
+        attach(first.campaign, watcher, resume=folder == copy)
+        assert watcher.notes == []
+    assert contents(project) == BOTH
+    assert [path.name for path in copy.iterdir()] == ["labfleet.toml"]
+
+    # And there is nothing more to resume
+    with pytest.raises(WrongUse, match="are done"):
+        attach(first.campaign, resume=True)
+
+
+def test_results_that_were_moved_away_do_not_keep_the_rest_from_coming_home(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which everything came home, one run failed, and whose results were moved away then
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    first = run(project)
+    (project / "results").rename(project / "elsewhere")
+
+    # When it is resumed, then what is new comes home, and the person is told of the rest
+    played.played.script = lambda what: the_rest(played, what, attempt=2)
+    second = attach(first.campaign, resume=True)
+    assert contents(project) == {"General-#1.sca": "of run 1"}
+    assert [run["kind"] for run in manifest(project)["runs"]] == ["done", "done"]
+    (warning,) = second.warnings
+    assert "run 0 have come home before" in warning
+    assert "labfleet campaign --config General --runs 0" in warning
 
 
 def test_nobody_fetches_the_results_of_somebody_else(played: PlayedLab, project: Path) -> None:
@@ -464,6 +705,46 @@ def test_nobody_fetches_the_results_of_somebody_else(played: PlayedLab, project:
 
 
 # ---- resuming ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_told_of_files_is_where_they_are(played: PlayedLab, project: Path) -> None:
+    # Given a campaign of which a run failed
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        played.committed(what, 1, "error"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+
+    # When it is over, then programs are told of files that are there, and the manifest says how it ended
+    told = json.loads(report.as_json(run(project)))
+    files = [file for one in told["runs"] for file in one["files"]]
+    assert len(files) == 2
+    assert all((project / file).is_file() for file in files)
+    assert manifest(project)["state"] == "failed"
+
+    # … as it does of one that was cancelled, and of one that is done
+    for script, state in ((cancelled_after_one(played), "cancelled"), (two_runs(played), "done")):
+        played.played.script = script
+        run(project)
+        assert manifest(project)["state"] == state
+
+
+def cancelled_after_one(played: PlayedLab) -> Script:
+    return lambda what: [prepared(what, 2), played.committed(what, 0), CampaignEnded(what.id, cancelled=True)]
+
+
+def test_who_comes_back_is_told_how_long_the_campaign_took(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that took a minute and was over before anybody looked
+    played.played.script = lambda what: [
+        prepared(what, 1),
+        played.committed(what, 0),
+        CampaignEnded(what.id, cancelled=False, time=what.submitted + 60.0),
+    ]
+    client.submit(Order("General", project))
+
+    # When its results are fetched, then that is what is told
+    assert attach().seconds == pytest.approx(60.0)
 
 
 def test_resuming_brings_home_only_what_is_new(played: PlayedLab, project: Path) -> None:
@@ -546,12 +827,14 @@ def test_cancelling_says_what_is_kept_and_how_to_go_on(played: PlayedLab, projec
     # Then the person is told
     assert Cancel(what.id) in played.played.asked
     assert told == (
-        f"campaign {what.id} is cancelled: 1 of 2 runs are done, and kept\n"
+        f"campaign {what.id} is cancelled: 1 of 2 runs are done\n"
         f"labfleet attach {what.id}  brings home what is not; labfleet resume {what.id}  goes on with it"
     )
-    # and nothing more can be cancelled without a name
+    # and nothing more can be cancelled, with a name or without
     with pytest.raises(WrongUse, match="no campaign of yours is under way"):
         campaigns.cancel("")
+    with pytest.raises(WrongUse, match="has ended: cancelled"):
+        campaigns.cancel(what.id)
 
 
 def test_a_campaign_that_does_not_end_is_not_waited_for_for_ever(
@@ -574,6 +857,23 @@ def test_a_lab_explains_and_drains(played: PlayedLab, project: Path) -> None:
     assert campaigns.explain(what.id[-4:], 1) == f"{what.id} 1: all slots are busy"
     campaigns.drain("w2", drained=True)
     assert Drain("w2", True) in played.played.asked
+    with pytest.raises(WrongUse, match="no machine w9") as wrong:
+        campaigns.drain("w9", drained=True)
+    assert wrong.value.hint == "known: w1, w2"
+
+
+def test_who_waits_for_a_campaign_that_is_cancelled_while_it_is_built_is_told_so(
+    played: PlayedLab, project: Path
+) -> None:
+    # Given a campaign that somebody cancels before there are runs
+    played.played.script = lambda what: [CampaignEnded(what.id, cancelled=True)]
+
+    # When its client hears that, then the exit status is that of a cancelled campaign, also for who comes later
+    follows: tuple[Callable[[], Result], ...] = (lambda: run(project), lambda: attach(only(played).id))
+    for follow in follows:
+        with pytest.raises(Cancelled) as cancelled:
+            follow()
+        assert cancelled.value.exit_code == ExitCode.RUN_FAILED
 
 
 def test_the_lab_s_campaigns_are_listed_with_those_that_are_elsewhere(played: PlayedLab, project: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_machine_that_somebody_drained_gets_nothing_until_somebody_says_otherw
     hosts.take_up("w1", 4)
     assert hosts.serving() == {}
     assert hosts.takes_nothing("w1")
-    assert row(hosts, "w1") == ("draining", "anna has drained it; labfleet undrain w1 gives it runs again")
+    assert row(hosts, "w1") == ("draining", "drained by anna; labfleet undrain w1 gives it runs again")
     assert hosts.drained == {"w1": "anna"}
     # And when somebody says otherwise, it serves
     hosts.undrain("w1")

@@ -373,6 +373,35 @@ def test_a_client_forgets_projects_that_are_gone_or_not_used(lab: LabPaths, tmp_
     assert there == {"used.git", "just-moved.git", "at-work.git", "of-old.git"}
 
 
+def test_a_client_is_tidied_once_a_day_by_a_process_of_its_own(lab: LabPaths, tmp_path: Path) -> None:
+    # Given a client that has just begun, with a project that is gone
+    gone = private(lab, "gone", tmp_path / "gone", ago(2))
+    client.begin(lab, NOW)
+    # When a day has passed, then somebody else tidies it, and what is said is kept; before and afterwards nobody does
+    client.begin(lab, NOW + 0.9 * DAY)
+    assert not lab.tidied.read_text()
+    os.utime(lab.tidied, (ago(1.1), ago(1.1)))
+    client.begin(lab, NOW)
+    eventually(lambda: not gone.exists(), "the project that is gone")
+    eventually(lambda: f"{gone} is removed" in lab.tidied.read_text(), "what was said")
+    again = private(lab, "again", tmp_path / "gone", ago(2))
+    assert not client.is_due(lab.tidied, NOW)
+    assert again.exists()
+
+
+def test_what_a_client_is_about_to_bring_home_stays(lab: LabPaths) -> None:
+    # Given results of which nothing has come for weeks, and a client that waits for the rest
+    folder = lab.remote("ada@head").campaign("long").committed(0, 1, done=True)
+    folder.mkdir(parents=True)
+    # When the client is tidied, then they stay for as long as somebody brings them home
+    with usage.held(lab.turn("long")):
+        client.tidy(lab, NOW + 15 * DAY)
+        assert folder.exists()
+    client.tidy(lab, NOW + 15 * DAY)
+    assert not folder.exists()
+    assert names(lab.notes) == []
+
+
 def test_what_came_from_a_remote_lab_goes_when_it_is_at_home(lab: LabPaths) -> None:
     # Given results of two campaigns on their way, one of which the client still follows
     for name in ("over", "follows"):

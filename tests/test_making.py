@@ -107,6 +107,18 @@ def test_a_command_that_fails_tells_its_own_errors(tmp_path: Path, maker: Maker)
     ]
 
 
+def test_an_omnetpp_without_the_mode_is_explained(tmp_path: Path, maker: Maker) -> None:
+    # Given a linker that does not find OMNeT++'s libraries, when it fails, then it is said where to look
+    with pytest.raises(BuildFailed) as caught:
+        run(maker, tmp_path, "sh", "-c", "echo 'ld: cannot find -loppsim_dbg: No such file'; exit 1")
+    assert "compiled for the mode release" in caught.value.hint
+    assert "labfleet_omnetpp" in caught.value.hint
+    # … which is not said of another library
+    with pytest.raises(BuildFailed) as caught:
+        run(maker, tmp_path, "sh", "-c", "echo 'ld: cannot find -lqlib_dbg: No such file'; exit 1")
+    assert caught.value.hint == ""
+
+
 def test_a_command_that_is_missing_is_named(tmp_path: Path, maker: Maker) -> None:
     # When / Then
     with pytest.raises(BuildFailed, match="the build needs opp_nothing, which is not on PATH"):

@@ -343,3 +343,15 @@ def test_a_slot_that_brought_its_runs_to_an_end_itself_is_not_disturbed() -> Non
     feeding.next_feeds([other], {"red": 1})
     campaign_state.take_outcome(other, outcome_of(Attempt(0, 7)))
     assert campaign_state.pointless(other) == []
+
+
+def test_a_lease_counts_from_the_slot_s_own_last_word() -> None:
+    # Given a slot that hangs, while its machine reports
+    state = started(1)
+    chunk = begun(state)
+    for second in range(2, 10, 2):
+        held = Held("slot1", "c", chunk.id, chunk.attempts, late=second - 2.0 if second > 4 else 0.0)
+        leases.take_report(state, HostReport("red", 2, holds=(held,)), now=float(second))
+    # When it has said nothing for as long as a lease lasts, then its run is lost, however fresh the reports are
+    assert leases.expire(state, 4.0 + LEASE, 0.0) == []
+    assert [past.run for past in leases.expire(state, 4.1 + LEASE, 0.0)] == [0]

@@ -404,7 +404,7 @@ def test_so_many_failures_end_the_campaign() -> None:
     # When the second fails, then the reason is told, until it is cancelled
     campaign_state.take_outcome(state, outcome_of(Attempt(2, 1), kind="lost"))
     reason = campaign_state.too_many_failures(state)
-    assert reason == "2 runs have failed, and --max-failures is 2"
+    assert reason == "runs that have failed: 2; --max-failures is 2"
     campaign_state.take_cancel(state, reason)
     assert campaign_state.too_many_failures(state) == ""
 

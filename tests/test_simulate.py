@@ -119,6 +119,30 @@ def checkout(tmp_path: Path) -> Path:
 Create = Callable[..., PrivateDirectory]
 
 
+def test_what_a_run_has_closed_is_opened_up(create: Create) -> None:
+    # Given a private directory in which a run has taken rights away, and the project's files
+    private = create("sims/aloha")
+    folder = private.working_directory / "closed" / "within"
+    folder.mkdir(parents=True)
+    modes = {"write-only": 0o200, "none": 0o000, "read-only": 0o444, "shared": 0o664}
+    for name, mode in modes.items():
+        (folder / name).touch()
+        (folder / name).chmod(mode)
+    (folder / "link").symlink_to("/etc/passwd")
+    for closed, mode in ((folder, 0o600), (folder.parent, 0o000)):
+        closed.chmod(mode)
+    given = private.working_directory / "run.sh"
+    before = given.stat().st_mode
+    # When it is opened up
+    private.open_up()
+    # Then its owner may do with folders and read files; what could be read is as it was
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder)] == [0o700, 0o700]
+    found = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in modes}
+    assert found == {"write-only": 0o600, "none": 0o600, "read-only": 0o444, "shared": 0o664}
+    assert given.stat().st_mode == before
+    assert {os.path.basename(path) for path in private.new_files()} == set(modes)
+
+
 @pytest.fixture
 def create(tmp_path: Path, checkout: Path) -> Create:
     """Return a function that makes private directories of the checkout."""

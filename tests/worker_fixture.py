@@ -53,12 +53,21 @@ class Host:
         eventually(self.paths.redis_socket.exists, "redis-server")
         self.redis: Redis = connect(f"unix://{self.paths.redis_socket}")
         self.jobs = JobQueue(self.redis)
-        environment = {**os.environ, "LABFLEET_HOME": str(home), "LABFLEET_SLOTS": str(slots), "PYTHONPATH": str(ROOT)}
+        self.slots = slots
         self.log = (self.paths.service_logs / "agent.log").open("wb")
-        self.agent = subprocess.Popen(
-            [sys.executable, "-m", "runner.services", "agent"], env=environment, stderr=self.log, start_new_session=True
-        )
+        self.agent = self._started_agent()
         eventually(lambda: self.redis.scard("rq:workers") == slots + 1, "slots and builder that wait for work")
+
+    def _started_agent(self) -> "subprocess.Popen[bytes]":
+        more = {"LABFLEET_HOME": str(self.paths.home), "LABFLEET_SLOTS": str(self.slots), "PYTHONPATH": str(ROOT)}
+        argv = [sys.executable, "-m", "runner.services", "agent"]
+        return subprocess.Popen(argv, env={**os.environ, **more}, stderr=self.log, start_new_session=True)
+
+    def replace_agent(self) -> None:
+        """Kill the agent, whose workers go with it, and start another one."""
+        self.agent.kill()
+        self.agent.wait()
+        self.agent = self._started_agent()
 
     def close(self) -> None:
         """End everything."""
@@ -152,12 +161,18 @@ class Host:
 
     # ---- processes ----
 
+    def workers(self) -> dict[str, int]:
+        """Return name → process id of the slots and the builder that are there."""
+        found = {}
+        for pid in shell.children(self.agent.pid):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if words[-3:-2] in ([b"slot"], [b"builder"]):
+                found[words[-2].decode()] = pid
+        return found
+
     def worker(self, name: str) -> int:
         """Return the process id of a slot or the builder."""
-        for pid in shell.children(self.agent.pid):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2] == name.encode():
-                return pid
-        raise LookupError(name)
+        return self.workers()[name]
 
 
 @contextmanager
@@ -173,6 +188,14 @@ def running_host(home: Path, slots: int = 1) -> Iterator[Host]:
 def is_alive(pid: int) -> bool:
     """Say whether a process is there; a zombie is."""
     return Path(f"/proc/{pid}").exists()
+
+
+def is_zombie(pid: int) -> bool:
+    """Say whether a process has ended, and its parent has not taken note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return False
 
 
 def pids_in(*files: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
 
+import logging
 import os
 import secrets
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from runner import ledger, results, usage
-from runner.job_queue import JobQueue
+from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
     AttemptFailed,
@@ -25,11 +26,17 @@ from runner.paths import LabPaths
 from runner.scheduling import state as campaign_state
 from runner.scheduling.state import CampaignState
 
+log = logging.getLogger(__name__)
+
 #: Where a campaign stands that only had to list its runs, and has; nobody asks for it any more.
 LISTED = "listed"
 
 #: Sends an event to a client.
 Send = Callable[[bytes, Event], None]
+
+
+class UnknownCampaign(Exception):
+    """The store has no campaign of that name, or one that this labfleet does not understand."""
 
 
 class Books:
@@ -41,6 +48,8 @@ class Books:
         self._followers: dict[str, set[bytes]] = {}
         #: Tells this process's chunks, and this process, from others.
         self.series = secrets.token_hex(3)
+        #: Has every machine had time to tell what it has?  Before that, no cancelled campaign ends.
+        self.is_settled = True
 
     # ---- beginning ----
 
@@ -70,8 +79,11 @@ class Books:
         if not ledger.accept(self._paths.campaign(campaign.id), campaign):
             return
         self.states[campaign.id] = CampaignState(campaign, f"{self.series}-", build_renewed=now)
-        self._jobs.keep_campaign(campaign)
-        self._jobs.put_build(campaign.id)
+        try:
+            self._jobs.keep_campaign(campaign)
+            self._jobs.put_build(campaign.id)
+        except Unwritable as error:  # it is taken on: a build job of which nothing is heard is queued again
+            log.warning("%s cannot be queued yet: %s", campaign.id, error)
 
     def remind(self, state: CampaignState) -> None:
         """Make sure that Redis knows of a campaign what workers have to know."""
@@ -80,25 +92,24 @@ class Books:
             self._jobs.keep_prepared(state.campaign.id, state.prepared)
         if state.cancelled:
             self._jobs.mark_cancelled(state.campaign.id)
+        else:  # an earlier mark may have outlived a resumption
+            self._jobs.unmark_cancelled(state.campaign.id)
 
     # ---- followers ----
 
-    def follow(self, client: bytes, name: str) -> None:
-        """Tell a client everything that has happened to a campaign, and from now on what happens.
+    def follow(self, client: bytes, name: str) -> Iterator[Event]:
+        """Return everything that has happened to a campaign; a client is told from now on what happens.
 
-        Raises LookupError if there is no such campaign.
+        Raises UnknownCampaign if there is none of that name.
         """
         state = self.states.get(name)
         if state is not None:
             self.add_follower(name, client)
-            story = _story_of(state)
-        else:
-            kept = ledger.read(self._paths.campaign(name))
-            if kept is None:
-                raise LookupError(name)
-            story = _story_kept(kept)
-        for event in story:
-            self._send(client, event)
+            return _story_of(state)
+        kept = ledger.read(self._paths.campaign(name))
+        if kept is None:
+            raise UnknownCampaign(name)
+        return _story_kept(kept)
 
     def add_follower(self, name: str, client: bytes) -> None:
         """Tell a client from now on what happens to a campaign."""
@@ -136,10 +147,12 @@ class Books:
             self.end_if_over(state)
         return True
 
-    def failed(self, state: CampaignState, past: Past) -> None:
-        """A run has failed by itself and is begun again."""
-        if campaign_state.take_failed(state, past):
-            self.tell(state.campaign.id, AttemptFailed(state.campaign.id, past))
+    def failed(self, state: CampaignState, past: Past) -> bool:
+        """A run has failed by itself and is begun again; False if that was known."""
+        if not campaign_state.take_failed(state, past):
+            return False
+        self.tell(state.campaign.id, AttemptFailed(state.campaign.id, past))
+        return True
 
     def lost(self, state: CampaignState, lost: list[Past]) -> None:
         """Attempts are lost: their runs begin again, or are given up."""
@@ -174,19 +187,21 @@ class Books:
         """Nobody wants a campaign's further runs."""
         name = state.campaign.id
         ledger.note_cancelled(self._paths.campaign(name), reason)
+        campaign_state.take_cancel(state, reason)
         self._jobs.mark_cancelled(name)
         self._jobs.forget_chunks(name)
-        campaign_state.take_cancel(state, reason)
         self.end_if_over(state)
 
     # ---- the end ----
 
     def end_if_over(self, state: CampaignState) -> None:
         """End a campaign of which nothing more will come."""
+        if state.cancelled and not self.is_settled:
+            return
         if state.is_over and state.campaign.id in self.states:
             for chunk in state.in_flight:  # whatever a slot has of it still, others have brought it to an end
                 self._jobs.revoke(chunk)
-            self._end(state, CampaignEnded(state.campaign.id, state.cancelled, state.reason))
+            self._end(state, CampaignEnded(state.campaign.id, state.cancelled, state.reason, time.time()))
 
     def refuse(self, state: CampaignState, refused: CampaignRefused) -> None:
         """End a campaign that cannot be run."""
@@ -207,11 +222,11 @@ class Books:
         self._followers.pop(name, None)
 
     def resume(self, name: str, now: float) -> None:
-        """Take up a campaign again that has ended; what is done in it stays.  Raises LookupError if it was removed."""
+        """Take up a campaign again that has ended; what is done stays.  Raises UnknownCampaign if it was removed."""
         with usage.held(self._paths.store_lock):
             kept = ledger.read(self._paths.campaign(name))
             if kept is None:
-                raise LookupError(name)
+                raise UnknownCampaign(name)
             if kept.prepared and not all(map(os.path.exists, map(self._paths.product, kept.prepared.keys))):
                 self._paths.campaign(name).prepared.unlink()  # it is built again
             ledger.reopen(self._paths.campaign(name))
@@ -245,7 +260,7 @@ def status_of(
         total=state.total,
         done=sum(outcome.kind == "done" for outcome in state.over.values()),
         failed=state.failed,
-        running=sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
+        running=0 if told else sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
         submitted=state.campaign.submitted,
         ended=ended,
     )

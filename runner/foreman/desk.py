@@ -1,14 +1,15 @@
 """Where clients are served: their requests, and the answers."""
 
-import logging
+from collections.abc import Iterable
 
 import msgspec
 import zmq
 
 from runner import curve, ledger, results
-from runner.foreman.books import Books, status_of
+from runner.foreman.books import Books, UnknownCampaign, status_of
 from runner.hosts import Hosts
 from runner.housekeeping.head import why_gone
+from runner.job_queue import Unwritable
 from runner.machine import Machine
 from runner.messages import (
     Accepted,
@@ -16,6 +17,7 @@ from runner.messages import (
     AnyRequest,
     AskCampaigns,
     AskMachines,
+    CampaignEnded,
     Campaigns,
     Cancel,
     Collected,
@@ -32,9 +34,8 @@ from runner.messages import (
     Submit,
 )
 from runner.model import PROTOCOL, Campaign, decode, encode
+from runner.refusals import Refusals
 from runner.scheduling.explain import explain, explain_ended
-
-log = logging.getLogger(__name__)
 
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
@@ -50,6 +51,7 @@ class Desk:
         self.socket.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
         self.socket.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self.socket.set(zmq.LINGER, 1000)
+        self._refusals = Refusals("request")
         #: Somebody wants the lab to end.
         self.ends = False
 
@@ -71,16 +73,22 @@ class Desk:
             person = self._person(body)
             request: AnyRequest = decode(body.bytes, AnyRequest)
         except ValueError as error:
-            log.warning("refused a malformed request: %s", error)
+            self._refusals.note(error)
             self.send(client, Refused("the lab does not understand this request", "is it of the same version?"))
             return
-        match request:
-            case Submit(campaign):
-                self._submit(books, hosts, client, campaign, person)
-            case Follow(name):
-                self._follow(books, client, name, person)
-            case _:
-                self.send(client, self._answer(books, hosts, request, person))
+        try:
+            match request:
+                case Submit(campaign):
+                    self._submit(books, hosts, client, campaign, person)
+                case Follow(name):
+                    self._follow(books, client, name, person)
+                case _:
+                    self.send(client, self._answer(books, hosts, request, person))
+        except UnknownCampaign as error:
+            self.send(client, self._unknown(str(error)))
+        except (OSError, Unwritable) as error:
+            hint = "labfleet doctor tells more"
+            self.send(client, Refused(f"the lab cannot do this just now: {error}", hint))
 
     def _answer(self, books: Books, hosts: Hosts, request: AnyRequest, person: str | None) -> Answer:
         answer: Answer
@@ -89,8 +97,8 @@ class Desk:
                 answer = self._cancel(books, name, person)
             case Resume(name):
                 answer = self._resume(books, hosts, name, person)
-            case Collected(name):
-                answer = self._collected(books, name, person)
+            case Collected(name, ended):
+                answer = self._collected(books, name, ended, person)
             case AskCampaigns():
                 answer = Campaigns(tuple(books.statuses()))
             case AskMachines():
@@ -148,7 +156,7 @@ class Desk:
         self.send(client, answer)
         if isinstance(answer, Accepted):
             if is_known:
-                books.follow(client, campaign.id)
+                self._tell_all(client, books.follow(client, campaign.id))
             else:
                 books.add_follower(campaign.id, client)
 
@@ -159,8 +167,13 @@ class Desk:
         elif person not in (None, owner):
             self.send(client, Refused(f"campaign {name} belongs to {owner}", "its owner can attach to it"))
         else:
+            story = books.follow(client, name)
             self.send(client, Accepted())
-            books.follow(client, name)
+            self._tell_all(client, story)
+
+    def _tell_all(self, client: bytes, story: Iterable[Event]) -> None:
+        for event in story:
+            self.send(client, event)
 
     def _cancel(self, books: Books, name: str, person: str | None) -> Answer:
         state = books.states.get(name)
@@ -185,12 +198,15 @@ class Desk:
         books.resume(name, hosts.now)
         return Accepted()
 
-    def _collected(self, books: Books, name: str, person: str | None) -> Answer:
+    def _collected(self, books: Books, name: str, ended: float, person: str | None) -> Answer:
         owner = self._owner(books, name)
         if owner is None:
             return self._unknown(name)
         if name in books.states or person not in (None, owner):
             return Refused(f"campaign {name} is under way, or somebody else's")
+        end = ledger.read_end(self._paths.campaign(name))
+        if ended and end and isinstance(end.told, CampaignEnded) and end.told.time != ended:
+            return Refused(f"campaign {name} was resumed since", f"labfleet attach {name} brings the rest home")
         ledger.note_collected(self._paths.campaign(name))
         return Accepted()
 
@@ -242,7 +258,7 @@ class Desk:
             return Refused("a remote lab is not ended by its clients", "an administrator can: labfleet teardown")
         if books.states and not force:
             return Refused(
-                f"{len(books.states)} campaigns are under way: {', '.join(books.states)}",
+                f"there are campaigns under way: {', '.join(books.states)}",
                 "wait for them, or stop the lab with --force; they go on when it is started again",
             )
         self.ends = True

@@ -58,7 +58,7 @@ class Foreman:
         self._books = Books(self._paths, jobs, self._desk.send)
         self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
         self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
-        self._feeds_from = 0.0
+        self._feeds_from, self._settled_from = 0.0, 0.0
         #: The machines that the workers were told of.
         self._told: frozenset[str] = frozenset()
         self._changes = False
@@ -136,7 +136,8 @@ class Foreman:
         for host in self._jobs.hosts():
             self._jobs.take_back(host)
         if self._books.states:
-            self._feeds_from = ROUND_OF_REPORTS
+            self._feeds_from, self._settled_from = ROUND_OF_REPORTS, leases.LEASE
+            self._books.is_settled = False
         regularly.tidy_head(self._machine)
 
     # ---- events ----
@@ -184,9 +185,9 @@ class Foreman:
         self._look_for_arrived(now)
         self._lose(lambda state, now_is: leases.expire(state, now, now_is))
         self._build_again([state for state in self._states() if leases.is_build_lost(state, now)])
-        if now >= self._feeds_from:  # before that, nobody has told what is on its way
-            for state in self._states():
-                self._books.end_if_over(state)
+        self._books.is_settled = now >= self._settled_from
+        for state in self._states():
+            self._books.end_if_over(state)
 
     def _tell_machines(self, *, anew: bool) -> None:
         """Tell the workers who serves, once every machine has had the time to report."""
@@ -213,6 +214,8 @@ class Foreman:
                 queued = self._jobs.queued(host)
                 leases.note_queued(state, late & queued, now)
                 campaign_state.take_vanished(state, host, late - queued)
+                if late & queued and feeding.has_room(self._states(), self._hosts.serving(), besides=host):
+                    self._take_back(host)  # it is behind long runs there, and others have nothing to do
             for host in leases.stranded(state, self._hosts.serving()):
                 self._take_back(host)
 
@@ -258,6 +261,7 @@ class Foreman:
         for state in states:
             campaign = state.campaign.id
             if state.prepared is None and not state.cancelled:
+                self._books.remind(state)
                 state.build_renewed = self._hosts.now
                 if not self._jobs.has_build(campaign):
                     self._jobs.put_build(campaign)
@@ -276,8 +280,8 @@ class Foreman:
             case DeliveryFailed(_, attempt):
                 self._books.lost(state, campaign_state.take_delivery_failed(state, attempt, time.time()))
             case AttemptFailed(_, past):
-                self._hosts.take_outcome(past.host, past.kind)
-                self._books.failed(state, past)
+                if self._books.failed(state, past):
+                    self._hosts.take_outcome(past.host, past.kind)
             case _:
                 self._take_slot_event(state, event)
 

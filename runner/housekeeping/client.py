@@ -1,22 +1,45 @@
-"""A client's housekeeping: snapshots of projects that are gone, clones, what is left of campaigns that are at home."""
+"""A client's housekeeping: snapshots of projects that are gone, clones, what is left of campaigns that are at home.
 
+``python -m runner.housekeeping.client`` does it.
+"""
+
+import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from runner import usage
+from runner import shell, usage
 from runner.housekeeping import repositories
 from runner.housekeeping.decisions import DAY
 from runner.housekeeping.disk import Shared, all_of, folders, leftovers, remove_old, tidy_shared
-from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
+from runner.paths import SNAPSHOT_ROOT, SOURCE, LabPaths, home, lock_of
 
 #: Days after which nobody comes back to a project, or to a campaign: labs keep none for so long.
 FORGOTTEN_DAYS = 180
 
 #: Days for which results stay here that were fetched and did not get to their places; the lab has them, too.
 HALFWAY_DAYS = 14
+
+
+def begin(paths: LabPaths, now: float) -> None:
+    """Have this client tidied if that was not begun today: by a process of its own, for which nobody waits."""
+    if not is_due(paths.tidied, now):
+        return
+    environment = {**os.environ, "LABFLEET_HOME": str(paths.home), "PYTHONPATH": str(SOURCE)}
+    with paths.tidied.open("wb") as output:
+        shell.start([sys.executable, "-m", __name__], cwd=paths.home, env=environment, output=output)
+
+
+def is_due(stamp: Path, now: float) -> bool:
+    """Say whether a day has passed; one that has just begun to be a client has nothing to tidy."""
+    try:
+        return abs(now - stamp.stat().st_mtime) > DAY
+    except FileNotFoundError:
+        stamp.touch()
+        return False
 
 
 def tidy(paths: LabPaths, now: float) -> list[str]:
@@ -50,7 +73,7 @@ def _is_gone(one: Shared) -> bool:
 
 
 def _tidy_notes(paths: LabPaths, now: float) -> list[str]:
-    notes = list(paths.notes.iterdir()) if paths.notes.is_dir() else []
+    notes = [note for folder in (paths.notes, paths.at_home) if folder.is_dir() for note in folder.iterdir()]
     old = [note for note in notes if now - note.stat().st_mtime > FORGOTTEN_DAYS * DAY]
     for note in old:
         note.unlink()
@@ -64,9 +87,12 @@ def _tidy_results(paths: LabPaths, now: float) -> list[str]:
         # Without a note the client expects nothing more of the campaign.
         days = HALFWAY_DAYS if paths.note(folder.name).exists() else 1
         if now - _last_change(folder) > days * DAY:
-            usage.remove(usage.set_aside(folder))
-            said.append(f"{folder} is removed: nothing came there for {days} days")
-    return said
+            with usage.if_free(paths.turn(folder.name), now) as free:
+                if free:
+                    usage.remove(usage.set_aside(folder))
+                    paths.turn(folder.name).unlink(missing_ok=True)
+                    said.append(f"{folder} is removed: nothing came there for {days} days")
+    return said + remove_old(leftovers(*(LabPaths(lab).campaigns for lab in folders(paths.remotes))), now)
 
 
 def _fetched(paths: LabPaths) -> Iterator[Path]:
@@ -77,3 +103,9 @@ def _fetched(paths: LabPaths) -> Iterator[Path]:
 def _last_change(folder: Path) -> float:
     """Return when something came to a folder last; the time of the inodes, for others come with what is fetched."""
     return max(os.lstat(place).st_ctime for place, _, _ in os.walk(folder))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for sentence in tidy(LabPaths(home()), time.time()):
+        print(sentence)

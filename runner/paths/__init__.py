@@ -27,7 +27,10 @@ the first half and every worker the second::
     snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
     references/NAME-…/NAME        the client's: clones of repositories that references name, a revision each
     remote/LAB/                   the client's: its key for a remote lab, and results on their way home
-    notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it
+    notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it;
+                                  ID.lock is held by who brings it home
+    at-home/ID.json               the client's: the note, when everything has come home
+    tidied                        the client's: when its housekeeping was done last, and what it said
 """
 
 from runner.paths.campaign import (

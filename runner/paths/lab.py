@@ -208,6 +208,24 @@ class LabPaths:
         """Return where the client has noted to which project a campaign belongs."""
         return self.notes / f"{campaign}.json"
 
+    @property
+    def at_home(self) -> Path:
+        """Folder of the notes about campaigns of which everything has come home."""
+        return self.home / "at-home"
+
+    def note_at_home(self, campaign: str) -> Path:
+        """Return where the client remembers to which project a campaign belongs of which everything has come home."""
+        return self.at_home / f"{campaign}.json"
+
     def brought(self, campaign: str) -> Path:
         """Return the client's list of what has come home of a campaign, a line for each run."""
         return self.notes / f"{campaign}.home"
+
+    def turn(self, campaign: str) -> Path:
+        """Return the lock that a client holds while it brings a campaign home."""
+        return self.notes / f"{campaign}.lock"
+
+    @property
+    def tidied(self) -> Path:
+        """What this client's housekeeping has said last; its time tells when that began."""
+        return self.home / "tidied"

@@ -139,7 +139,8 @@ def as_json(result: model.Result) -> str:
     - ``total``, ``done``, ``failed``: numbers of runs; ``kinds``: of failures, kind → number of runs
     - ``repeated``: number of attempts that were made again
     - ``cancelled``: true or false; ``reason``: why, where nobody asked for that
-    - ``seconds``: of the whole command; ``exit_code``: the command's; ``warnings``: a list of sentences
+    - ``seconds``: of the whole command, of ``attach`` from the campaign's submission to its end
+    - ``exit_code``: the command's; ``warnings``: a list of sentences
     - ``runs``: a list of one object per run that is over, ordered by run number:
 
       - ``run``: its number; ``kind``: ``done``, ``error``, ``crash``, ``timeout``, ``stalled``, ``out-of-memory``,
@@ -172,7 +173,7 @@ def as_json(result: model.Result) -> str:
                 "host": outcome.host,
                 "slot": outcome.slot,
                 "log": result.logs.get(outcome.run),
-                "files": [file.path for file in outcome.files],
+                "files": [result.places.get(outcome.run, {}).get(file.path, file.path) for file in outcome.files],
             }
             for outcome in result.outcomes
         ],

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from runner.model import Chunk
@@ -45,18 +46,27 @@ def next_feeds(states: list[CampaignState], hosts: dict[str, int], now: float = 
     first; a campaign's own limit (``jobs``) counts its chunks under way.
     """
     feeds: list[Feed] = []
+    room = _room(states, hosts)
+    slots = sum(hosts.values())
     while True:
-        room = {host: slots - _load(states, host) for host, slots in hosts.items() if slots > 0}
         ready = [state for state in states if state.waiting and not _at_limit(state)]
         ready.sort(key=lambda state: len(state.in_flight))
-        feed = next((feed for state in ready if (feed := _feed(state, room, sum(hosts.values()), now))), None)
+        feed = next((feed for state in ready if (feed := _feed(state, room, slots, now))), None)
         if feed is None:
             return feeds
+        room[feed.host] -= 1
         feeds.append(feed)
 
 
-def _load(states: list[CampaignState], host: str) -> int:
-    return sum(chunk.host == host for state in states for chunk in state.in_flight.values())
+def has_room(states: list[CampaignState], hosts: dict[str, int], besides: str) -> bool:
+    """Say whether another host has a slot with nothing to do."""
+    return any(free > 0 for host, free in _room(states, hosts).items() if host != besides)
+
+
+def _room(states: list[CampaignState], hosts: dict[str, int]) -> dict[str, int]:
+    """Return how many more chunks each host's slots could begin at once; negative where some wait."""
+    load = Counter(chunk.host for state in states for chunk in state.in_flight.values())
+    return {host: slots - load[host] for host, slots in hosts.items() if slots > 0}
 
 
 def _at_limit(state: CampaignState) -> bool:

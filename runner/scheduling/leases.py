@@ -13,54 +13,57 @@ from runner.model import Attempt, Outcome, Past
 from runner.paths import parsed_parcel
 from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, lose, lose_chunk, note_number
 
-#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.
-LEASE = 8.0
+#: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.  With the foreman's
+#: own second and the wait for a free slot, what was lost begins again within ten.
+LEASE = 7.0
 
 
 def take_report(state: CampaignState, report: HostReport, now: float) -> None:
     """Renew and adopt what a machine has of a campaign."""
-    for held in report.holds:
-        if held.campaign != state.campaign.id:
-            continue
-        if held.chunk:
-            _take_held(state, report.host, held, now)
-        else:
-            state.build_renewed = now
-    for name in report.spool:
-        parcel = parsed_parcel(name)
-        if parcel and parcel[0] == state.campaign.id:
-            _take_spooled(state, report.host, Attempt(*parcel[1:]), now)
+    name = state.campaign.id
+    parcels = (parsed_parcel(parcel) for parcel in report.spool)
+    spooled = [Attempt(*parcel[1:]) for parcel in parcels if parcel and parcel[0] == name]
+    holds = [held for held in report.holds if held.campaign == name]
+    if any(not held.chunk for held in holds):
+        state.build_renewed = now
+    # Of a chunk that has ended, the slot told before it was through.
+    chunks = [held for held in holds if held.chunk and held.chunk not in state.ended]
+    if not chunks and not spooled:
+        return
+    flying = {attempt for chunk in state.in_flight.values() for attempt in chunk.attempts}
+    for held in chunks:
+        _take_held(state, report.host, held, now, flying)
+    _adopt(state, spooled, flying)
+    for attempt in spooled:
+        if state.is_wanted(attempt) and attempt not in flying:
+            state.expected[attempt.run] = Expected(attempt, report.host, now)
 
 
-def _take_held(state: CampaignState, host: str, held: Held, now: float) -> None:
-    if held.chunk in state.ended:
-        return  # the slot told of it before it was through
+def _take_held(state: CampaignState, host: str, held: Held, now: float, flying: set[Attempt]) -> None:
     chunk = state.in_flight.get(held.chunk)
     if chunk is None:
-        _adopt(state, held.attempts)
+        _adopt(state, held.attempts, flying)
         chunk = state.in_flight[held.chunk] = InFlight(host, held.attempts)
+        flying.update(held.attempts)
     else:
         # What is not in it any more is through, and what counts is nobody else's: that is nearly always so.
         known = set(chunk.attempts)
-        _adopt(state, [one for one in held.attempts if one in known and state.latest.get(one.run) != one.number])
-    chunk.slot, chunk.renewed = held.slot, now
+        others = [one for one in held.attempts if one in known and state.latest.get(one.run) != one.number]
+        _adopt(state, others, flying)
+    # A lease counts from the slot's own last word, not from the report that has it still.
+    chunk.slot, chunk.renewed = held.slot, max(chunk.renewed, now - held.late)
     chunk.current = held.attempts[0] if held.attempts else None
 
 
-def _take_spooled(state: CampaignState, host: str, attempt: Attempt, now: float) -> None:
-    _adopt(state, [attempt])
-    if state.is_wanted(attempt) and not any(attempt in chunk.attempts for chunk in state.in_flight.values()):
-        state.expected[attempt.run] = Expected(attempt, host, now)
+def _adopt(state: CampaignState, attempts: Iterable[Attempt], flying: set[Attempt]) -> None:
+    """Take attempts that somebody works on for those that count of their runs, unless somebody else has these.
 
-
-def _adopt(state: CampaignState, attempts: Iterable[Attempt]) -> None:
-    """Take attempts that somebody works on for those that count of their runs, unless somebody else has these."""
-    wanted = [one for one in attempts if one.run in state.latest and one.run not in state.over]
-    if not wanted:
-        return
-    flying = {attempt for chunk in state.in_flight.values() for attempt in chunk.attempts}
+    ``flying``: what the chunks under way hold.
+    """
     adopted = {}
-    for attempt in wanted:
+    for attempt in attempts:
+        if attempt.run not in state.latest or attempt.run in state.over:
+            continue
         note_number(state, attempt)
         elsewhere = Attempt(attempt.run, state.latest[attempt.run]) in flying or attempt.run in state.expected
         if not elsewhere and attempt.run not in state.hopeless:

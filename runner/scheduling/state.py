@@ -15,6 +15,7 @@ MOST_LOSSES, MOST_LOSSES_OF_ALL_KINDS = 3, 10
 DIED = "its worker died"
 UNHEARD = "nothing was heard of it any more"
 NOT_ARRIVED = "its files did not arrive"
+OWN_LOSSES = (DIED, NOT_ARRIVED)
 
 
 @dataclass
@@ -329,8 +330,7 @@ def given_up(state: CampaignState) -> list[Past]:
 
 
 def _is_hopeless(lost: list[Past]) -> bool:
-    own = sum(past.error in (DIED, NOT_ARRIVED) for past in lost)
-    return own >= MOST_LOSSES or len(lost) >= MOST_LOSSES_OF_ALL_KINDS
+    return len(lost) >= MOST_LOSSES_OF_ALL_KINDS or sum(past.error in OWN_LOSSES for past in lost) >= MOST_LOSSES
 
 
 def _has_begun(state: CampaignState, attempt: Attempt) -> bool:
@@ -364,7 +364,7 @@ def too_many_failures(state: CampaignState) -> str:
     limit = state.campaign.limits.max_failures
     if limit is None or state.cancelled or state.failed < limit or len(state.over) == state.total:
         return ""
-    return f"{state.failed} runs have failed, and --max-failures is {limit}"
+    return f"runs that have failed: {state.failed}; --max-failures is {limit}"
 
 
 def take_cancel(state: CampaignState, reason: str = "") -> None:

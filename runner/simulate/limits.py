@@ -29,5 +29,5 @@ class RunLimits:
         if timeout is not None and now - self._began > timeout:
             return "timeout", f"took longer than {timeout:g} s"
         if stall is not None and now - self._moved > stall:
-            return "stalled", f"simulation time stood still at {self._sim_time:g} s for {stall:g} s"
+            return "stalled", f"the program told no simulation time beyond {self._sim_time:g} s for {stall:g} s"
         return None

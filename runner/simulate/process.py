@@ -93,6 +93,7 @@ class SimulationProcess:
                 self._look(tail, tree)
                 self._pulse()
         # Nothing of it is left that could write to its files.
+        self._private.open_up()
         while self._look(tail, tree):
             pass
         self._take_console(tail.close(), tree)
@@ -158,7 +159,8 @@ class SimulationProcess:
             for name in os.listdir(folder):
                 if name.endswith(".out") and (alone or omnetpp.stem_of(name) == stem):
                     path = os.path.join(folder, name)
-                    if os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path):
+                    is_own = os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path)
+                    if is_own and os.access(path, os.R_OK):
                         current.output = Tail(Path(path))
                         return
 

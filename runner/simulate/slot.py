@@ -18,8 +18,8 @@ import zmq
 from runner import checkouts, disk, sharing, shell
 from runner.errors import LabFailed, LabfleetError
 from runner.head import Head
-from runner.job_queue import WorkerEnd
-from runner.leases import Lease
+from runner.holdings import Lease
+from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
@@ -78,8 +78,7 @@ class Slot:
             error, not_tried = problem.message, True
         except Exception as problem:  # the slot's own trouble is reported, and the slot lives on
             log.exception("chunk %s", chunk.id)
-            is_full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-            error = (is_full and disk.exhaustion(self._paths.home)) or f"{type(problem).__name__}: {problem}"
+            error = self._explained(problem)
         self._remove_private()
         self._line.watch_nothing()
         self._line.post(
@@ -95,11 +94,20 @@ class Slot:
         )
         self._lease.hold(None)
 
+    def _explained(self, problem: Exception) -> str:
+        """Return what a slot's own trouble is, in a sentence."""
+        is_full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        return (is_full and disk.exhaustion(self._paths.home)) or f"{type(problem).__name__}: {problem}"
+
     def _do(self) -> None:
         """Do what is to do of the chunk, as long as somebody wants it and the disk has room."""
         if self._lab.is_unwanted(self._chunk.campaign, self._chunk.id):
             return
-        work = self._work()
+        try:
+            work = self._work()
+        except (*REFUSALS, shell.CommandFailed) as problem:  # the head does not answer, or this disk is full
+            log.warning("chunk %s: what its runs need cannot be had: %s", self._chunk.id, problem)
+            raise LabFailed(f"what runs need cannot be had: {self._explained(problem)}") from problem
         self._shared = self._shared and self._may_share_of.get(_kind(work), True)
         while self._waiting and not self._line.is_unwanted():
             self._require_room()
@@ -111,6 +119,7 @@ class Slot:
         if name not in self._works:
             campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
+            self._works = {}  # the checkout of the campaign before may be removed from now on
             self._use.close()
             users = checkouts.all_in_use(self._paths, self._head, campaign, prepared)
             checkout, beside = self._use.enter_context(users)

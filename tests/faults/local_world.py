@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -32,7 +33,9 @@ CLEAN = 20.0
 class LocalWorld:
     """One local lab, and one project after the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        """``rng``: decides who is hit."""
+        self._rng = rng
         self._folder = folder
         self.home = folder / "lab"
         self.home.mkdir(parents=True)
@@ -48,7 +51,7 @@ class LocalWorld:
         self.faults: dict[str, Callable[[], Injection | None]] = {
             "slot killed": self._kill_slot,
             "slot hangs for 12 s": self._hang_slot,
-            "agent killed": lambda: self._kill("agent", all_are_victims=True),
+            "agent killed": lambda: self._kill("agent", takes_runs=True),
             "agent hangs for 12 s": lambda: self._hang("agent"),
             "foreman killed": lambda: self._kill("foreman"),
             "foreman hangs for 12 s": lambda: self._hang("foreman"),
@@ -162,44 +165,47 @@ class LocalWorld:
         except ProcessLookupError:
             pass  # it has ended by itself, or another fault ended it
 
-    def _kill(self, name: str, *, all_are_victims: bool = False) -> Injection | None:
+    def _kill(self, name: str, *, takes_runs: bool = False) -> Injection | None:
         pid = self._service(name)
         if pid is None:
             return None
-        runs = self._under_way() if all_are_victims else ()
-        told = Injection(f"{name.capitalize() if name == 'redis' else name} killed", time.time(), runs, bool(runs))
+        title = f"{name.capitalize() if name == 'redis' else name} killed"
+        told = Injection(title, time.time(), takes_runs=takes_runs, promised=takes_runs)
         self._signal(pid, signal.SIGKILL)
         return told
 
-    def _under_way(self, slot: str = "") -> tuple[int, ...]:
-        """Return the run that each slot, or one of them, is at: of those that share a process, nobody knows which."""
-        running = self.in_flight()
-        return tuple(runs[0] for name, runs in running.items() if len(runs) == 1 and slot in ("", name))
-
-    def _busy_slot(self) -> str | None:
-        running = self.in_flight()
-        return next(iter(sorted(running, key=lambda _: os.urandom(4))), None)
+    def _busy_slot(self) -> tuple[str, int] | None:
+        """Return a slot that works, and its process."""
+        running = sorted(self.in_flight())
+        slot = self._rng.choice(running) if running else ""
+        pid = self._service(f"slot {slot}") if slot else None
+        return None if pid is None else (slot, pid)
 
     def _kill_slot(self) -> Injection | None:
-        slot = self._busy_slot()
-        pid = self._service(f"slot {slot}") if slot else None
-        if slot is None or pid is None:
+        if (busy := self._busy_slot()) is None:
             return None
-        told = Injection("slot killed", time.time(), self._under_way(slot), promised=True)
+        slot, pid = busy
+        told = Injection("slot killed", time.time(), slot=slot, takes_runs=True, promised=True)
         self._signal(pid, signal.SIGKILL)
         return told
 
     def _hang_slot(self) -> Injection | None:
-        slot = self._busy_slot()
-        return self._hang(f"slot {slot}") if slot else None
+        if (busy := self._busy_slot()) is None:
+            return None
+        slot, pid = busy
+        return self._stop(pid, Injection("slot hangs for 12 s", time.time(), slot=slot, takes_runs=True, promised=True))
 
     def _hang(self, name: str) -> Injection | None:
         pid = self._service(name)
-        if pid is None:
-            return None
+        takes_runs = name == "agent"
+        told = Injection(f"{name} hangs for 12 s", time.time(), takes_runs=takes_runs, promised=takes_runs)
+        return None if pid is None else self._stop(pid, told)
+
+    def _stop(self, pid: int, told: Injection) -> Injection:
+        """Stop a process for a while."""
         self._signal(pid, signal.SIGSTOP)
         self._later(HANG, lambda: self._signal(pid, signal.SIGCONT))
-        return Injection(f"{name.split(maxsplit=1)[0]} hangs for {HANG:.0f} s", time.time())
+        return told
 
     def _later(self, seconds: float, undo: Callable[[], None]) -> None:
         self._undo.append((time.monotonic() + seconds, undo))

@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from runner.scheduling.leases import LEASE
 from tests.faults import campaign, processes
 from tests.faults.campaign import Verdict
 from tests.faults.injection import Injection
@@ -30,7 +32,9 @@ TRANSFER = 5.0
 class MachineWorld:
     """A provisioned lab, and one project after the other at its client."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, rng: random.Random) -> None:
+        """``rng``: decides who is hit."""
+        self._rng = rng
         self._lab = lab
         self._stray = campaign.stray()
         self._count = 0
@@ -132,20 +136,13 @@ class MachineWorld:
                 found[f"{name}/{run.slot}"] = run.runs
         return found
 
-    def _victims(self, machine: Machine) -> tuple[int, ...]:
-        """Return the runs that a machine is at, of those of which it is certain."""
-        running = self.in_flight()
-        return tuple(
-            runs[0] for place, runs in running.items() if place.startswith(f"{machine.name}/") and len(runs) == 1
-        )
-
     def _busy(self) -> Machine | None:
         """Return a machine with runs, if nothing is wrong with any machine just now: one has to stay."""
         if self._undo:
             return None
         names = {place.split("/")[0] for place in self.in_flight()}
-        busy = sorted((machine for machine in self._workers if machine.name in names), key=lambda _: os.urandom(4))
-        return busy[0] if busy else None
+        busy = [machine for machine in self._workers if machine.name in names]
+        return self._rng.choice(busy) if busy else None
 
     # ---- faults ----
 
@@ -156,11 +153,9 @@ class MachineWorld:
         machine = self._busy()
         if machine is None:
             return None
+        is_long = seconds > LEASE
         told = Injection(
-            f"network cut for {seconds:.0f} s",
-            time.time(),
-            self._victims(machine) if seconds > 10 else (),
-            seconds > 10,
+            f"network cut for {seconds:.0f} s", time.time(), machine.name, takes_runs=is_long, promised=is_long
         )
         machine.disconnect()
         self._later(seconds, machine.connect)
@@ -170,7 +165,7 @@ class MachineWorld:
         machine = self._busy()
         if machine is None:
             return None
-        told = Injection("machine hangs for 12 s", time.time(), self._victims(machine), promised=True)
+        told = Injection("machine hangs for 12 s", time.time(), machine.name, takes_runs=True, promised=True)
         machine.pause()
         self._later(HANG, machine.resume)
         return told
@@ -179,7 +174,7 @@ class MachineWorld:
         machine = self._busy()
         if machine is None:
             return None
-        told = Injection("machine killed", time.time(), self._victims(machine), promised=True)
+        told = Injection("machine killed", time.time(), machine.name, takes_runs=True, promised=True)
         machine.kill()
         self._later(OFF, machine.start)
         return told

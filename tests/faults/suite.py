@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tests.faults import injection
 from tests.faults.campaign import RUNS, Verdict
 from tests.faults.injection import Injection, Tally
 
-#: Seconds between two faults.
-APART = (0.5, 3.0)
+#: Seconds between two faults in a storm; and where each is to be over before the next one comes.
+STORM, CALM = (0.5, 3.0), (14.0, 16.0)
 #: Seconds that a campaign may take; undisturbed it takes about half a minute.
 PATIENCE = 300.0
 
@@ -44,31 +45,39 @@ class World(Protocol):
         ...
 
 
-def disturb(world: World, plan: list[str], rng: random.Random, tally: Tally, say: Callable[[str], None]) -> None:
-    """Run one campaign and inject faults of the plan while it goes on; what it did not come to stays in the plan."""
+def disturb(
+    world: World, plan: list[str], rng: random.Random, tally: Tally, say: Callable[[str], None], *, calm: bool
+) -> None:
+    """Run one campaign and inject faults of the plan while it goes on; what it did not come to stays in the plan.
+
+    ``calm``: one is over before the next one comes.
+    """
     injected: list[Injection] = []
     began = time.monotonic()
     world.start()
-    next_fault = began + rng.uniform(*APART)
+    apart = CALM if calm else STORM
+    next_fault = began + rng.uniform(*STORM)
     while world.poll():
         assert time.monotonic() - began < PATIENCE, f"the campaign does not end; injected so far: {injected}"
         if plan and time.monotonic() >= next_fault and world.in_flight():
-            told = world.faults[plan[-1]]()
-            if told is not None:
+            fault = world.faults[plan[-1]]()
+            if fault is not None:
                 plan.pop()
-                injected.append(told)
-                next_fault = time.monotonic() + rng.uniform(*APART)
+                fault.calm = calm
+                injected.append(fault)
+                next_fault = time.monotonic() + rng.uniform(*apart)
             else:  # whom it would hit is not there just now
                 plan.insert(0, plan.pop())
     world.undo_all()
     told, verdict = world.finish()
-    for injection in injected:
-        injection.look_at(told)
+    injection.explain(injected, told)
+    for one in injected:
+        one.lost, one.twice = len(verdict.lost), len(verdict.twice)
     tally.campaigns += 1
     tally.runs += RUNS
     tally.injections += injected
-    tally.lost += len(verdict.lost)
-    tally.twice += len(verdict.twice)
+    tally.lost += verdict.lost
+    tally.twice += verdict.twice
     if not verdict.is_good:
         tally.complaints.append(f"campaign {tally.campaigns} ({told['campaign']}), {injected}: {verdict}")
     repeated = sum(len(run["attempts"]) - 1 for run in told["runs"] if "attempts" in run)

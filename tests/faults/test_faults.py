@@ -18,13 +18,14 @@ def test_whatever_dies_no_run_is_lost_and_none_counts_twice(tmp_path: Path, caps
     needs("redis-server")
     seed = int(os.environ.get("LABFLEET_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
     rng = random.Random(seed)
-    world = LocalWorld(tmp_path)
+    world = LocalWorld(tmp_path, rng)
     tally = Tally()
     plan = suite.plan_of(dict.fromkeys(world.faults, 1) | {"slot killed": 2, "foreman killed": 2}, rng)
     try:
-        # When all of them are injected into campaigns
-        while plan:
-            suite.disturb(world, plan, rng, tally, suite.told_on_stderr)
+        # When some are injected one after the other, and then all of them in a storm
+        for faults, calm in ((["slot killed", "slot hangs for 12 s", "agent killed"], True), (plan, False)):
+            while faults:
+                suite.disturb(world, faults, rng, tally, suite.told_on_stderr, calm=calm)
     finally:
         world.close()
     with capsys.disabled():

@@ -583,6 +583,31 @@ def test_services_can_be_asked_and_stopped(own_lab: LocalLab, scripted: Path) ->
     assert own_lab.service("foreman") is None
 
 
+def test_a_lab_that_was_stopped_is_not_started_again_by_who_watches(own_lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign under way
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo done > $STEM.sca\n")
+    client = own_lab.start("campaign", "--runs", "0", cwd=scripted)
+    wait_for(lambda: list(own_lab.home.glob("private/slot*/scripted/results")), "a run is under way")
+
+    # When somebody ends the lab, then that person is told what is interrupted
+    (campaign,) = [path.name for path in (own_lab.home / "campaigns").iterdir()]
+    assert f"interrupted: {campaign}" in own_lab("lab", "stop", "--force", cwd=scripted).stdout
+
+    # and so is who watches; the services stay ended
+    _, stderr = client.communicate(timeout=60)
+    assert client.returncode == 3, stderr
+    assert "the lab's services were ended" in stderr
+    assert f"labfleet attach {campaign}" in stderr
+    assert campaign in own_lab("lab", "status", cwd=scripted).stdout
+    assert own_lab.service("foreman") is None
+
+    # And who comes back has them started again
+    gate.touch()
+    assert own_lab("attach", cwd=scripted).status == 0
+    assert (scripted / "results" / "General-x=0-#0.sca").exists()
+
+
 # ---- what must not mislead -------------------------------------------------------------------------------------
 
 

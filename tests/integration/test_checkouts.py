@@ -14,30 +14,25 @@ import zmq
 
 from runner import checkouts, repository, results, shell, snapshot, usage
 from runner.build import Builder
-from runner.head import SameMachine
+from runner.holdings import Lease
 from runner.housekeeping import client, head, repositories, worker
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import Limits
-from runner.job_queue import WorkerEnd
-from runner.leases import Lease
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
-from runner.messages import BuildStarted, CampaignPrepared, Event
+from runner.messages import BuildStarted, CampaignPrepared
 from runner.model import Build, Campaign, Launch
 from runner.paths import LabPaths, half_of, lock_of, use_of
 from tests.conftest import eventually
-from tests.stored_campaigns import DAY, campaign, needed, product, stored
+from tests.head_and_worker import KEY, NOW, Foreman, Lab
+from tests.stored_campaigns import DAY, needed, stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-NOW = time()
 
 #: Nothing goes because of its size, or everything may.
 ROOMY = Limits(campaign_bytes=1 << 60, product_bytes=1 << 60, checkout_bytes=1 << 60, build_bytes=1 << 60)
 NARROW = Limits(campaign_bytes=0, product_bytes=0, checkout_bytes=0, build_bytes=0)
-
-KEY = "k" * 40
 
 #: Holds a checkout as a slot does, until it is killed.
 HOLD = """
@@ -48,72 +43,6 @@ with usage.held(Path(sys.argv[1]), shared=True):
     print("held", flush=True)
     signal.pause()
 """
-
-
-class OtherMachine(SameMachine):
-    """The head of a remote lab, reached without SSH: its products are copied."""
-
-    shares_store = False
-
-    def __init__(self, paths: LabPaths) -> None:
-        super().__init__(paths)
-        self._store = paths
-        self.fetched: list[str] = []
-
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Copy a product."""
-        if not self.has_product(key):
-            return False
-        self.fetched.append(key)
-        shutil.copytree(self._store.product(key), folder, symlinks=True)
-        return True
-
-
-class Foreman(WorkerEnd):
-    """What a builder needs of the lab."""
-
-    def __init__(self, wanted: Campaign) -> None:
-        self._wanted = wanted
-        self.told: list[Event] = []
-
-    def campaign(self, campaign: str) -> Campaign:  # noqa: ARG002
-        """Return the only one."""
-        return self._wanted
-
-    def post(self, event: Event) -> None:
-        """Take note."""
-        self.told.append(event)
-
-
-class Lab:
-    """A head with a project's snapshots and a product, and a worker that has nothing yet."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "aloha"
-        self.root.mkdir()
-        (self.root / "omnetpp.ini").write_text("[General]\n")
-        self.private = folder / "client" / "snapshots" / "aloha.git"
-        self.store, self.paths = LabPaths(folder / "head"), LabPaths(folder / "worker")
-        self.paths.home.mkdir()
-        product(self.store, KEY, NOW, size=300_000)
-        self.head = OtherMachine(self.store)
-
-    def submit(self, text: str = "[General]\n") -> Campaign:
-        """Push the project with some text in it, and return a campaign of it."""
-        (self.root / "omnetpp.ini").write_text(text)
-        taken = snapshot.take(self.root, (), self.private)
-        wanted = campaign(commit=taken.commit, tree=taken.tree)
-        snapshot.push(taken, self.private, str(self.store.repository(wanted.project)))
-        return wanted
-
-    def checkout(self, wanted: Campaign) -> Path:
-        """Return a checkout that was used just now, and is not in use."""
-        with checkouts.in_use(self.paths, self.head, wanted, KEY) as checkout:
-            return checkout
-
-    def tidy(self, limits: Limits, days: float) -> list[str]:
-        """Tidy the worker some days later."""
-        return worker.tidy(self.paths, limits, time() + days * DAY, shares_store=False)
 
 
 @pytest.fixture

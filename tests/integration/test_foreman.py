@@ -1,5 +1,6 @@
 """A real foreman with a real Redis; the workers are played by the tests."""
 
+import random
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from runner.messages import (
     Held,
     HostReport,
     HostUp,
+    Refused,
     Resume,
     RunCommitted,
     RunDelivered,
@@ -79,6 +81,8 @@ class World:
         self.holds: tuple[Held, ...] = ()
         self.spool: tuple[str, ...] = ()
         self.trouble = ""
+        #: Other machines, which have nothing.
+        self.others: tuple[str, ...] = ()
         self.reports = threading.Event()
         self._reported = 0
         self._closed = threading.Event()
@@ -89,13 +93,18 @@ class World:
     def start_foreman(self) -> None:
         """Start a foreman, and clients of it."""
         argv = [sys.executable, "-c", _FOREMAN, str(self.paths.home), self._redis_url, self._lab.foreman]
-        self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2])
+        with (self.paths.home / "foreman.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, cwd=Path(__file__).resolve().parents[2], stderr=log)
         self.client, self.other = ForemanClient(self._context, self._lab), ForemanClient(self._context, self._lab)
         self.seen: list[AnyEvent | AnyAnswer] = []
 
     def visitor(self) -> ForemanClient:
         """Return a client that follows nothing."""
         return ForemanClient(self._context, self._lab)
+
+    def said(self) -> str:
+        """Return what the foreman has logged."""
+        return (self.paths.home / "foreman.log").read_text()
 
     def kill_foreman(self) -> None:
         """Kill the foreman; its clients forget it."""
@@ -109,6 +118,8 @@ class World:
         while not self._closed.is_set():
             if self.reports.wait(0.2):
                 workers.post(HostReport("red", 1, holds=self.holds, spool=self.spool, trouble=self.trouble))
+                for other in self.others:
+                    workers.post(HostReport(other, 1))
                 self._reported += 1
                 self._closed.wait(1)
 
@@ -130,10 +141,12 @@ class World:
         self.holds = (Held("slot1", "c1", chunk.id, chunk.attempts),)
         self.workers.post(ChunkStarted("c1", chunk.id, "red", "slot1"))
 
-    def deliver(self, attempt: Attempt, kind: Kind = "done", execution: str = "7f3a", tell: bool = True) -> Outcome:
+    def deliver(
+        self, attempt: Attempt, kind: Kind = "done", execution: str = "7f3a", tell: bool = True, of: str = "c1"
+    ) -> Outcome:
         """Bring an attempt to the foreman, as an uploader does."""
-        name = attempt_parcel("c1", attempt.run, attempt.number, execution)
-        outcome = Outcome("c1", attempt.run, attempt.number, kind, 0, "red", "slot1", 1.0, 2.0, parcel=name)
+        name = attempt_parcel(of, attempt.run, attempt.number, execution)
+        outcome = Outcome(of, attempt.run, attempt.number, kind, 0, "red", "slot1", 1.0, 2.0, parcel=name)
         parcel = AttemptPaths(self.paths.incoming / name)
         parcel.files.mkdir(parents=True)
         parcel.log.touch()
@@ -217,8 +230,8 @@ def test_a_machine_whose_slot_has_trouble_of_its_own_is_left_alone_for_a_while(w
 
 
 def _state(world: World) -> tuple[str, str]:
-    (red,) = world.other.machines().machines
-    return red.state, red.reason
+    """Return state and reason of the one machine; nothing if the foreman has not heard of it yet."""
+    return next(((red.state, red.reason) for red in world.other.machines().machines), ("", ""))
 
 
 # ---- leases --------------------------------------------------------------------------------------------------------
@@ -290,6 +303,37 @@ def test_what_arrived_counts_even_if_nobody_could_tell(world: World) -> None:
     # Then the run is done
     eventually(world.has_ended, "the end")
     assert [committed.outcome.attempt for committed in world.heard(RunCommitted)] == [1]
+
+
+def test_a_chunk_that_waits_behind_long_runs_goes_to_a_machine_with_room(world: World) -> None:
+    # Given a machine whose slot has a long run, with another run in its queue
+    long = world.begin(runs=2)
+    world.workers.post(RunDelivered(world.deliver(Attempt(1, 1), tell=False)))
+    eventually(lambda: world.heard(RunCommitted), "a first outcome, so that runs wait in queues")
+    world.client.ask(Submit(replace(campaign("c2"), config="Other")))
+    world.workers.post(CampaignPrepared("c2", Prepared("k", False, ("x",), "", (Run(0, {}), Run(1, {})))))
+    world.workers.post(RunDelivered(world.deliver(Attempt(0, 1), of="c2", tell=False)))
+    eventually(lambda: any(chunk.campaign == "c2" for chunk in world.chunks()), "that one waits behind it")
+    # When another machine has nothing to do
+    world.others = ("blue",)
+    # Then it gets the run that waits
+    eventually(lambda: queued(world.redis, host_queue("blue")), "a chunk for the other machine", 60)
+    assert world.holds[0].chunk == long.id
+
+
+def test_only_the_foreman_says_that_a_run_is_over(world: World) -> None:
+    # Given a run under way
+    chunk = world.begin()
+    # When somebody with a worker's password tells that it is committed, and that the campaign has ended
+    outcome = world.deliver(chunk.attempts[0], tell=False)
+    for told in (RunCommitted(outcome), CampaignEnded("c1", cancelled=False)):
+        world.redis.xadd("labfleet:events", {"event": encode(told)})
+    eventually(lambda: world.said().count("refused a malformed event") == 2, "that both are refused")
+    # Then it is neither
+    assert not world.heard(RunCommitted)
+    assert not world.has_ended()
+    with pytest.raises(ValueError, match="is no name"):
+        Prepared("../keys/people/anna", False, ("x",), "", ())
 
 
 # ---- a foreman that dies -------------------------------------------------------------------------------------------
@@ -442,6 +486,36 @@ def test_a_campaign_that_is_resumed_is_built_again_if_its_product_is_gone(world:
     eventually(world.chunks, "a chunk")
 
 
+def test_what_was_fetched_before_a_resumption_is_not_everything(world: World) -> None:
+    # Given a client that has heard the end of a campaign, which was resumed and has ended once more since
+    world.begin()
+    world.other.ask(Cancel("c1"))
+    world.holds = ()
+    world.workers.post(SlotDied("red", "slot1"))
+    eventually(world.has_ended, "the end")
+    (first,) = world.heard(CampaignEnded)
+    world.paths.product("k").mkdir(parents=True)
+    world.other.ask(Resume("c1"))
+    world.client.ask(Follow("c1"))
+    chunk = world.chunk_of(Attempt(0, 2))
+    world.deliver(chunk.attempts[0])
+    eventually(lambda: len(world.heard(CampaignEnded)) == 2, "the second end")
+    # When it says that it has everything at home, then it is told that it has not
+    with pytest.raises(LabFailed, match="was resumed since"):
+        world.other.ask(Collected("c1", first.time))
+    world.other.ask(Collected("c1", world.heard(CampaignEnded)[-1].time))
+
+
+def test_a_mark_in_redis_that_outlived_a_resumption_does_no_harm(world: World) -> None:
+    # Given a campaign that Redis takes for cancelled although it is not
+    world.begin()
+    world.redis.set("labfleet:cancelled:c1", "1")
+    # When the foreman is another one, then the mark goes
+    world.kill_foreman()
+    world.start_foreman()
+    eventually(lambda: not world.redis.exists("labfleet:cancelled:c1"), "that the mark is gone")
+
+
 def test_a_cancelled_campaign_ends_when_the_slot_dies_that_still_had_a_run(world: World) -> None:
     # Given a campaign that is cancelled while a run is under way
     world.begin()
@@ -591,3 +665,61 @@ def test_the_list_of_campaigns_has_those_that_have_ended(world: World) -> None:
         ("c1", "done", 1, True),
         ("c2", "building", 0, False),
     ]
+
+
+def malformed(chance: random.Random) -> bytes:
+    """Return a message that is no request, or one of a kind that the foreman cannot take for anything."""
+    request = encode(Submit(campaign("evil")))
+    match chance.randrange(6):
+        case 0:
+            return chance.randbytes(chance.randrange(200))
+        case 5:
+            return b'{"type":"AskStatus","x":' + b"[" * 5000
+        case 1:
+            return request[: chance.randrange(len(request))]
+        case 2:
+            return b'{"type":"%s"}' % chance.choice([b"", b"Nonsense", b"RunCommitted", b"Status"])
+        case 3:
+            return request.replace(b'"evil"', chance.choice([b'"../evil"', b"null", b'""', b"7"]))
+        case _:
+            return b'{"type":"Follow","campaign":%s}' % chance.choice([b"[]", b"null", b"1", b"{}", b"nan"])
+
+
+def test_the_foreman_goes_on_after_malformed_messages(world: World) -> None:
+    # Given a campaign under way
+    chunk = world.begin()
+    # When ten thousand messages that make no sense come as requests, and many as events and jobs
+    chance = random.Random(4)
+    for start in range(0, 10_000, 500):
+        for _ in range(500):
+            world.other.socket.send(malformed(chance))
+        for _ in range(500):
+            assert world.other.socket.poll(60_000), f"no answer to one of the messages from {start} on"
+            assert isinstance(world.other.receive(AnyAnswer), Refused)
+    for _ in range(10):
+        world.redis.xadd("labfleet:events", {"event": b'{"type":"HostReport","x":' + b"[" * 5000})
+    for _ in range(990):
+        world.redis.xadd("labfleet:events", {chance.choice(["event", "x"]): chance.randbytes(chance.randrange(80))})
+    queue = f"rq:queue:{host_queue('red')}"
+    for number in range(200):
+        odd = {"data": chance.randbytes(40), "status": "queued", "created_at": "2026-01-01T00:00:00Z"}
+        odd |= chance.choice([{}, {"created_at": "yesterday"}, {"status": "odd"}, {"timeout": "long"}])
+        world.redis.hset(f"rq:job:odd-{number}", mapping=odd)  # type: ignore[arg-type]
+        world.redis.rpush(queue, f"odd-{number}", f"absent-{number}")
+    # Then the campaign goes on to its end
+    world.deliver(chunk.attempts[0])
+    world.holds = ()
+    eventually(world.has_ended, "the end")
+    # … and so does a new foreman, which finds those jobs
+    world.kill_foreman()
+    for number in range(200):
+        world.redis.rpush(queue, f"odd-{number}")
+    world.start_foreman()
+    assert world.other.status().campaigns == ()
+    # … and all were counted and the first ones logged
+    world.process.terminate()
+    said = world.said()
+    assert "refused a malformed request (1 so far)" in said
+    assert "refused a malformed request (10000 so far)" in said
+    assert "refused a malformed event (1000 so far)" in said
+    assert said.count("\n") < 200

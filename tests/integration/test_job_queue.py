@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from redis import Redis
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
+from runner import job_queue
 from runner.job_queue import BUILD_QUEUE, EVENTS, JobQueue, WorkerEnd, connect, host_queue
 from runner.messages import AnyEvent, HostUp, SlotDied
 from runner.model import PROTOCOL, Attempt, Build, Campaign, Chunk, Launch, Prepared, Run, decode
@@ -23,9 +25,10 @@ pytestmark = pytest.mark.timeout(60)  # a reader that misses an event waits for 
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: A worker with two handlers: one notes its argument, the other fails.
+#: A worker with three handlers: one notes its argument, one fails, one notes its argument and waits for a file.
 WORKER = """
-import sys
+import sys, threading
+from pathlib import Path
 from runner.job_queue import WorkerEnd, connect
 
 redis = connect(sys.argv[1])
@@ -36,7 +39,12 @@ def note(argument):
 def fail(argument):
     raise RuntimeError(argument)
 
-WorkerEnd(redis).serve(sys.argv[2], {"simulate": note, "prepare": note, "fail": fail})
+def hold(argument):
+    note(argument)
+    while not Path("go").exists():
+        threading.Event().wait(0.05)
+
+WorkerEnd(redis).serve(sys.argv[2], {"simulate": note, "prepare": note, "fail": fail, "hold": hold})
 """
 
 #: Leaves a mark as soon as it is imported, and another when a function of it is called.
@@ -212,6 +220,60 @@ def test_a_worker_ends_when_it_is_told_to(redis: Redis, jobs: JobQueue, worker: 
     assert len(raw_queue(redis)) == 1
 
 
+def test_a_worker_that_is_told_to_end_twice_finishes_its_job(
+    redis: Redis, worker: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    # Given a worker that is at a job, when it gets SIGTERM again and again, then it ends when the job is done
+    raw_queue(redis).enqueue_call("hold", args=("held",))
+    eventually(lambda: done(redis), "the job's begin")
+    for _ in range(3):
+        worker.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.6)
+    (tmp_path / "go").touch()
+    assert worker.wait(10) == 0
+    assert not redis.smembers("rq:workers")
+
+
+@contextmanager
+def unwritable(redis: Redis) -> Iterator[None]:
+    """Let Redis refuse whatever writes, as it does when its disk is full."""
+    redis.config_set("min-replicas-to-write", 1)
+    try:
+        yield
+    finally:
+        redis.config_set("min-replicas-to-write", 0)
+
+
+def test_a_worker_waits_while_redis_cannot_write(
+    redis: Redis, jobs: JobQueue, worker: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    # Given a worker that is at a job
+    raw_queue(redis).enqueue_call("hold", args=("held",))
+    eventually(lambda: done(redis), "the job's begin")
+    # When Redis cannot write at its end, nor for some time afterwards
+    with unwritable(redis):
+        (tmp_path / "go").touch()
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(3)
+    # Then the same worker does the next job when Redis can write again
+    jobs.put_chunk("red", chunk(1))
+    eventually(lambda: len(done(redis)) == 2, "the next job")
+    assert worker.poll() is None
+
+
+def test_a_worker_that_waits_for_redis_to_write_ends_when_it_is_told_to(redis: Redis, redis_url: str) -> None:
+    # Given a Redis that cannot write, and a worker that was started then
+    command = [sys.executable, "-c", WORKER, redis_url, host_queue("red")]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    with unwritable(redis), subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as worker:
+        assert worker.stderr is not None
+        assert b"cannot write" in next(line for line in worker.stderr if b"next try" in line)
+        # When it is told to end, then it does, in good order
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+
+
 def queued(redis: Redis, name: str) -> list[str]:
     """Return the arguments of the jobs in a queue, in order."""
     return [str(job.args[0]) for job in raw_queue(redis, name).get_jobs()]
@@ -267,6 +329,17 @@ def test_events_arrive_in_order(redis: Redis, jobs: JobQueue) -> None:
         lab.post(event)
     # When they are read, then all are there, in order
     assert events_until_the_end(jobs) == posted
+
+
+def test_events_that_nobody_reads_are_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a bound, and nobody who reads, when more is posted, then the oldest go (whole pages of 100 at a time)
+    monkeypatch.setattr(job_queue, "MOST_EVENTS", 200)
+    lab = WorkerEnd(redis)
+    for number in range(1000):
+        lab.post(HostUp("red", number))
+    assert 200 <= redis.xlen(EVENTS) <= 300
+    newest: list[tuple[bytes, dict[bytes, bytes]]] = redis.xrevrange(EVENTS, count=1)  # type: ignore[assignment]
+    assert decode(newest[0][1][b"event"], AnyEvent) == HostUp("red", 999)
 
 
 def test_reading_goes_on_where_it_ended(redis: Redis, jobs: JobQueue) -> None:
@@ -369,8 +442,8 @@ def test_a_cancelled_campaign_is_known_as_such(redis: Redis, jobs: JobQueue) -> 
     # Given two campaigns, when one is cancelled, then a slot that asks is told so of it alone
     jobs.mark_cancelled("c1")
     lab = WorkerEnd(redis)
-    assert lab.is_cancelled("c1")
-    assert not lab.is_cancelled("c10")
+    assert lab.is_unwanted("c1", "k1")
+    assert not lab.is_unwanted("c10", "k1")
 
 
 # ---- the connection ----------------------------------------------------------------------------------------------

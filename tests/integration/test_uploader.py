@@ -1,5 +1,6 @@
 """The uploader and the line to the lab: what is finished gets there, however long it takes, and is told in order."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -125,6 +126,23 @@ def test_what_is_damaged_is_given_back_and_holds_up_nothing(paths: LabPaths, red
     events = told(redis)
     assert {event.attempt for event in events if isinstance(event, DeliveryFailed)} == {Attempt(n, 1) for n in range(4)}
     assert [event.outcome.run for event in events if isinstance(event, RunDelivered)] == [4]
+    assert not list(paths.spool.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
+def test_what_never_can_be_read_is_given_back(
+    paths: LabPaths, redis: Redis, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    # Given an attempt with a file that may not be read, or whose name is too long, whoever asks and however often
+    def sealed(attempt: AttemptPaths) -> Outcome:
+        raise OSError(number, os.strerror(number), str(attempt.log))
+
+    monkeypatch.setattr(results, "sealed", sealed)
+    spooled(paths, 0)
+    # When it is to be delivered, then its run is begun again, and the spool is empty
+    with started(paths, redis, AwayHead(paths)):
+        eventually(lambda: told(redis), "the news")
+    assert told(redis) == [DeliveryFailed("c1", Attempt(0, 1))]
     assert not list(paths.spool.iterdir())
 
 

@@ -1,23 +1,22 @@
-"""Leases on their way from the workers of a host to its agent, which puts them into its reports.
+"""What workers hold: leases on their way from the workers of a host to its agent, which puts them into its reports.
 
 A worker tells every two seconds what it has, in a thread of its own, since it may hang in a fetch for minutes.  One
 that is stopped tells nothing, and after five seconds it counts as having nothing.
 """
 
-import logging
 import threading
 from time import monotonic
 
+import msgspec
 import zmq
 
 from runner import shell
 from runner.messages import Held, Holding
 from runner.model import decode, encode
-
-log = logging.getLogger(__name__)
+from runner.refusals import Refusals
 
 #: Seconds between two messages of a worker, and after which one no longer counts.
-EVERY, AGE = 2.0, 5.0
+EVERY, AGE = 2.0, 10.0
 
 
 class Lease:
@@ -64,10 +63,11 @@ class Leases:
         threading.Thread(target=self._run, args=(socket,), daemon=True).start()
 
     def current(self) -> tuple[Held, ...]:
-        """Return what workers have, as they said within the last seconds."""
-        youngest = monotonic() - AGE
+        """Return what workers have, as they said within the last seconds; who is late with telling is called so."""
+        now = monotonic()
         with self._lock:
-            return tuple(held for when, held in self._said.values() if held and when >= youngest)
+            said = [(now - when, held) for when, held in self._said.values() if held and now - when <= AGE]
+        return tuple(msgspec.structs.replace(held, late=age) if age > 1.5 * EVERY else held for age, held in said)
 
     def forget(self, worker: str) -> None:
         """A worker has died, and what it had is nobody's."""
@@ -75,11 +75,12 @@ class Leases:
             self._said.pop(worker, None)
 
     def _run(self, socket: "zmq.Socket[bytes]") -> None:
+        refusals = Refusals("lease")
         while True:
             try:
                 said: Holding = decode(socket.recv(), Holding)
             except ValueError as error:
-                log.warning("refused a malformed lease: %s", error)
+                refusals.note(error)
                 continue
             with self._lock:
                 self._said[said.worker] = (monotonic(), said.held)
