@@ -63,11 +63,11 @@ class Leases:
         threading.Thread(target=self._run, args=(socket,), daemon=True).start()
 
     def current(self) -> tuple[Held, ...]:
-        """Return what workers have, as they said within the last seconds; who is late with telling is called so."""
+        """Return what workers have, as they said within the last seconds."""
         now = monotonic()
         with self._lock:
             said = [(now - when, held) for when, held in self._said.values() if held and now - when <= AGE]
-        return tuple(msgspec.structs.replace(held, late=age) if age > 1.5 * EVERY else held for age, held in said)
+        return tuple(msgspec.structs.replace(held, age=age) for age, held in said)
 
     def forget(self, worker: str) -> None:
         """A worker has died, and what it had is nobody's."""

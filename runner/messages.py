@@ -30,8 +30,8 @@ class Held(Value, frozen=True):
     chunk: str = ""
     #: What the slot has still to do of the chunk, in its order: the first is under way.
     attempts: tuple[Attempt, ...] = ()
-    #: Seconds since the slot said so, if that is longer ago than it should be.
-    late: float = 0.0
+    #: Seconds since the slot said so, when this was sent.
+    age: float = 0.0
 
 
 class Holding(Value, frozen=True):

@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+
+from runner import shell
 
 
 def needs(command: str) -> None:
@@ -31,6 +34,22 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = 30.0
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s in vain for: {what}")
         pause.wait(0.01)
+
+
+@pytest.fixture
+def waited_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for processes for which those who start them do not wait; else they stay children of the tests' process."""
+    processes: list[shell.Process] = []
+    start = shell.start
+
+    def remembered(*args: Any, **options: Any) -> shell.Process:
+        processes.append(start(*args, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(shell, "start", remembered)
+    yield
+    for process in processes:
+        eventually(lambda process=process: process.wait(0) is not None, "the end of a process")  # type: ignore[misc]
 
 
 @contextmanager

@@ -394,6 +394,7 @@ def test_a_campaign_that_was_resumed_meanwhile_is_not_at_home(played: PlayedLab,
     assert list(played.paths.notes.iterdir()) == []
 
 
+@pytest.mark.usefixtures("waited_for")
 def test_a_client_is_tidied_when_everything_was_told_and_that_troubles_nobody(
     played: PlayedLab, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

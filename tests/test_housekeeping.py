@@ -373,6 +373,7 @@ def test_a_client_forgets_projects_that_are_gone_or_not_used(lab: LabPaths, tmp_
     assert there == {"used.git", "just-moved.git", "at-work.git", "of-old.git"}
 
 
+@pytest.mark.usefixtures("waited_for")
 def test_a_client_is_tidied_once_a_day_by_a_process_of_its_own(lab: LabPaths, tmp_path: Path) -> None:
     # Given a client that has just begun, with a project that is gone
     gone = private(lab, "gone", tmp_path / "gone", ago(2))

@@ -350,7 +350,7 @@ def test_a_lease_counts_from_the_slot_s_own_last_word() -> None:
     state = started(1)
     chunk = begun(state)
     for second in range(2, 10, 2):
-        held = Held("slot1", "c", chunk.id, chunk.attempts, late=second - 2.0 if second > 4 else 0.0)
+        held = Held("slot1", "c", chunk.id, chunk.attempts, age=max(0.0, second - 4.0))
         leases.take_report(state, HostReport("red", 2, holds=(held,)), now=float(second))
     # When it has said nothing for as long as a lease lasts, then its run is lost, however fresh the reports are
     assert leases.expire(state, 4.0 + LEASE, 0.0) == []

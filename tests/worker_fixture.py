@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from redis import Redis
 
 from runner import shell
 from runner.job_queue import EVENTS, JobQueue, connect
-from runner.messages import AnyEvent, ChunkEnded, HostReport, RunDelivered
+from runner.messages import AnyEvent, ChunkEnded, Held, HostReport, RunDelivered
 from runner.model import PROTOCOL, Attempt, Build, Campaign, Chunk, Launch, Limits, Outcome, Prepared, Run, decode
 from runner.paths import LabPaths
 from tests.conftest import eventually
@@ -142,6 +143,10 @@ class Host:
         """Return the host's reports; there is one."""
         eventually(lambda: self.events(HostReport), "a report")
         return self.events(HostReport)
+
+    def holds(self) -> tuple[Held, ...]:
+        """Return what the last report has of leases, whatever their age."""
+        return tuple(msgspec.structs.replace(held, age=0.0) for held in self.reports()[-1].holds)
 
     def next_report(self) -> HostReport:
         """Return a report that was made from now on."""

@@ -51,7 +51,7 @@ def _take_held(state: CampaignState, host: str, held: Held, now: float, flying: 
         others = [one for one in held.attempts if one in known and state.latest.get(one.run) != one.number]
         _adopt(state, others, flying)
     # A lease counts from the slot's own last word, not from the report that has it still.
-    chunk.slot, chunk.renewed = held.slot, max(chunk.renewed, now - held.late)
+    chunk.slot, chunk.renewed = held.slot, max(chunk.renewed, now - held.age)
     chunk.current = held.attempts[0] if held.attempts else None
 
 

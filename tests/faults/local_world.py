@@ -14,6 +14,7 @@ from runner import shell
 from tests.faults import campaign, processes
 from tests.faults.campaign import Verdict
 from tests.faults.injection import SHIFT, Injection
+from tests.faults.passing import Passing, left_after
 from tests.faults.wrong_clock import WrongClock
 from tests.lab_fixture import LocalLab
 
@@ -46,7 +47,7 @@ class LocalWorld:
         self._stray = campaign.stray()
         self._count = 0
         self.project = folder / "none"
-        self._undo: list[tuple[float, Callable[[], None]]] = []
+        self._passing = Passing()
         self._pause = threading.Event()
         self.faults: dict[str, Callable[[], Injection | None]] = {
             "slot killed": self._kill_slot,
@@ -86,18 +87,13 @@ class LocalWorld:
 
     def poll(self) -> bool:
         """Say whether the campaign is under way; what is due to be undone is undone."""
-        for due, undo in list(self._undo):
-            if time.monotonic() >= due:
-                self._undo.remove((due, undo))
-                undo()
+        self._passing.undo_due()
         self._pause.wait(0.05)
         return self._client.poll() is None
 
     def undo_all(self) -> None:
         """Undo what was only to last for a while."""
-        for _, undo in self._undo:
-            undo()
-        self._undo.clear()
+        self._passing.undo_all()
 
     def finish(self) -> tuple[Any, Verdict]:
         """Return the manifest, and whether everything is as it should be."""
@@ -107,7 +103,7 @@ class LocalWorld:
         told = json.loads((self.project / "results" / "campaign.json").read_text())
         results = {path.name: path.read_text() for path in (self.project / "results").glob("*.sca")}
         verdict = campaign.judge(told, results, self._committed(told["campaign"]), campaign.RUNS)
-        verdict.wrong += self._left_over()
+        verdict.wrong += left_after(CLEAN, self._left)
         return told, verdict
 
     def _committed(self, name: str) -> dict[int, list[str]]:
@@ -116,14 +112,10 @@ class LocalWorld:
             attempts.setdefault(int(folder.name.split(".")[0]), []).append(folder.name)
         return attempts
 
-    def _left_over(self) -> list[str]:
-        """Return what is still there of the runs after a while: processes and files."""
-        deadline = time.monotonic() + CLEAN
-        left = [*self._processes(), *self._files()]
-        while left and time.monotonic() < deadline:
-            self._pause.wait(0.2)
-            left = [*self._processes(), *self._files()]
-        return left
+    def _left(self) -> Iterator[str]:
+        """Yield what is still there of the runs."""
+        yield from self._processes()
+        yield from self._files()
 
     def _processes(self) -> Iterator[str]:
         for pid, argv in processes.all_of_them():
@@ -204,11 +196,8 @@ class LocalWorld:
     def _stop(self, pid: int, told: Injection) -> Injection:
         """Stop a process for a while."""
         self._signal(pid, signal.SIGSTOP)
-        self._later(HANG, lambda: self._signal(pid, signal.SIGCONT))
+        self._passing.later(HANG, lambda: self._signal(pid, signal.SIGCONT))
         return told
-
-    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
-        self._undo.append((time.monotonic() + seconds, undo))
 
     def _kill_client(self) -> Injection | None:
         """Kill the client; another one comes back to the campaign."""
@@ -229,11 +218,11 @@ class LocalWorld:
                     file.write(block)
             except OSError:
                 pass
-        self._later(FULL, lambda: ballast.unlink(missing_ok=True))
+        self._passing.later(FULL, lambda: ballast.unlink(missing_ok=True))
         return Injection("disk full", time.time())
 
     def _shift_clock(self) -> Injection:
         now = time.time()
         self._clock.set(SHIFT)
-        self._later(SHIFTED, lambda: self._clock.set(0))
+        self._passing.later(SHIFTED, lambda: self._clock.set(0))
         return Injection("clock 10 min off", now)

@@ -13,6 +13,7 @@ from runner.scheduling.leases import LEASE
 from tests.faults import campaign, processes
 from tests.faults.campaign import Verdict
 from tests.faults.injection import Injection
+from tests.faults.passing import Passing, left_after
 from tests.lab import campaigns
 from tests.lab.client import RESEARCHER
 from tests.lab.engine import docker
@@ -38,7 +39,7 @@ class MachineWorld:
         self._lab = lab
         self._stray = campaign.stray()
         self._count = 0
-        self._undo: list[tuple[float, Callable[[], None]]] = []
+        self._passing = Passing()
         self._pause = threading.Event()
         self._workers = [machine for name, machine in lab.machines.items() if name != "head"]
         self._ids = {
@@ -68,18 +69,13 @@ class MachineWorld:
 
     def poll(self) -> bool:
         """Say whether the campaign is under way; what is due to be undone is undone."""
-        for due, undo in list(self._undo):
-            if time.monotonic() >= due:
-                self._undo.remove((due, undo))
-                undo()
+        self._passing.undo_due()
         self._pause.wait(0.1)
         return self._running.process.poll() is None
 
     def undo_all(self) -> None:
         """Undo what was only to last for a while."""
-        for _, undo in self._undo:
-            undo()
-        self._undo.clear()
+        self._passing.undo_all()
 
     def finish(self) -> tuple[Any, Verdict]:
         """Return the manifest, and whether everything is as it should be."""
@@ -88,7 +84,7 @@ class MachineWorld:
             raise AssertionError(f"the client ended with {said.status}: {said.stdout}\n{said.stderr}")
         told = campaigns.manifest(self._lab.client, self._project)
         verdict = campaign.judge(told, self._results(), self._committed(told["campaign"]), campaign.RUNS)
-        verdict.wrong += self._left_over()
+        verdict.wrong += left_after(CLEAN, self._left)
         return told, verdict
 
     def _results(self) -> dict[str, str]:
@@ -104,14 +100,10 @@ class MachineWorld:
             attempts.setdefault(int(folder.split(".")[0]), []).append(folder)
         return attempts
 
-    def _left_over(self) -> list[str]:
-        """Return what is still there of the runs after a while: processes and files."""
-        deadline = time.monotonic() + CLEAN
-        left = [*self._processes(), *self._files()]
-        while left and time.monotonic() < deadline:
-            self._pause.wait(0.5)
-            left = [*self._processes(), *self._files()]
-        return left
+    def _left(self) -> Iterator[str]:
+        """Yield what is still there of the runs."""
+        yield from self._processes()
+        yield from self._files()
 
     def _processes(self) -> Iterator[str]:
         for pid, argv in processes.all_of_them():
@@ -138,16 +130,13 @@ class MachineWorld:
 
     def _busy(self) -> Machine | None:
         """Return a machine with runs, if nothing is wrong with any machine just now: one has to stay."""
-        if self._undo:
+        if self._passing:
             return None
         names = {place.split("/")[0] for place in self.in_flight()}
         busy = [machine for machine in self._workers if machine.name in names]
         return self._rng.choice(busy) if busy else None
 
     # ---- faults ----
-
-    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
-        self._undo.append((time.monotonic() + seconds, undo))
 
     def _cut(self, seconds: float) -> Injection | None:
         machine = self._busy()
@@ -158,7 +147,7 @@ class MachineWorld:
             f"network cut for {seconds:.0f} s", time.time(), machine.name, takes_runs=is_long, promised=is_long
         )
         machine.disconnect()
-        self._later(seconds, machine.connect)
+        self._passing.later(seconds, machine.connect)
         return told
 
     def _hang(self) -> Injection | None:
@@ -167,7 +156,7 @@ class MachineWorld:
             return None
         told = Injection("machine hangs for 12 s", time.time(), machine.name, takes_runs=True, promised=True)
         machine.pause()
-        self._later(HANG, machine.resume)
+        self._passing.later(HANG, machine.resume)
         return told
 
     def _kill(self) -> Injection | None:
@@ -176,15 +165,15 @@ class MachineWorld:
             return None
         told = Injection("machine killed", time.time(), machine.name, takes_runs=True, promised=True)
         machine.kill()
-        self._later(OFF, machine.start)
+        self._passing.later(OFF, machine.start)
         return told
 
     def _kill_head(self) -> Injection | None:
-        if self._undo:
+        if self._passing:
             return None
         told = Injection("head killed", time.time())
         self._lab.head.kill()
-        self._later(2.0, self._lab.head.start)
+        self._passing.later(2.0, self._lab.head.start)
         return told
 
     def _cut_transfer(self) -> Injection | None:

@@ -333,20 +333,20 @@ def test_reports_tell_what_each_slot_has(host: Host) -> None:
     chunk = host.put(0, 1, 2, shared=True)
     # When it is under way, then the report says so, and names it first: none of the three is safe yet
     expected = Held("slot1", "c1", chunk.id, (Attempt(1, 1), Attempt(0, 1), Attempt(2, 1)))
-    eventually(lambda: host.reports()[-1].holds == (expected,), "the lease")
+    eventually(lambda: host.holds() == (expected,), "the lease")
     # And when the slot is stopped, then reports say that it is late with telling, and soon nothing of it
     slot = host.worker("slot1")
     os.kill(slot, signal.SIGSTOP)
     began = time.monotonic()
-    eventually(lambda: any(held.late > 3 for held in host.reports()[-1].holds), "a report that says so")
-    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+    eventually(lambda: any(held.age > 4 for held in host.reports()[-1].holds), "a report that says so")
+    eventually(lambda: host.holds() == (), "a report without the lease")
     assert 7 < time.monotonic() - began < 15
     # And when it wakes up, then it has it again, until all is done
     os.kill(slot, signal.SIGCONT)
-    eventually(lambda: host.reports()[-1].holds == (expected,), "the lease")
+    eventually(lambda: host.holds() == (expected,), "the lease")
     go.touch()
     assert len(host.outcomes(3)) == 3
-    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+    eventually(lambda: host.holds() == (), "a report without the lease")
 
 
 def test_reports_tell_what_the_builder_has(host: Host) -> None:
@@ -355,10 +355,10 @@ def test_reports_tell_what_the_builder_has(host: Host) -> None:
     with usage.held(lock_of(host.paths.mirror("p"))):
         # When it gets a build job, then the report says so
         host.jobs.put_build("c1")
-        eventually(lambda: Held("builder", "c1") in host.reports()[-1].holds, "the builder's lease")
+        eventually(lambda: Held("builder", "c1") in host.holds(), "the builder's lease")
     # And when it is through, then it has nothing
     eventually(lambda: host.events(CampaignRefused), "the end of the build job")
-    eventually(lambda: host.reports()[-1].holds == (), "a report without the lease")
+    eventually(lambda: host.holds() == (), "a report without the lease")
 
 
 def test_reports_tell_what_waits_in_the_spool(host: Host) -> None:
