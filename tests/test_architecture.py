@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         "what these are made of",
         {"uploader", "checkouts", "housekeeping", "scheduling", "program", "toolchain", "console", "sharing"},
     ),
+    ("what builds leave, and how it travels", {"products"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
         {"config", "head", "inventory", "playbook", "code_bundle", "line"},
