@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,11 +97,11 @@ class Builder:
 
     def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool, str]:
         """Return the product of a key, whether it had to be built, and the parcel in which it went to the head."""
-        there = checkouts.provide_product(self._paths, self._head, key)
-        if there:
+        product = products.provide(self._paths, self._head, key)
+        if product is not None:
             # The head may have removed it since it came from here.
-            parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, key)
-            return products.read(there), False, parcel
+            there = self._head.has_product(key)
+            return product, False, "" if there else products.deliver(self._paths, self._head, product)
         mirror = checkouts.provide_commit(self._paths, self._head, campaign)
         rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
         variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
@@ -116,10 +117,10 @@ class Builder:
             (place / "busy").touch()
             self._make(campaign, tree)
             (place / "busy").unlink()
-            product = Product(key, toolchain, self._target(campaign, tree))
+            described = Product(key, toolchain, self._target(campaign, tree), (), campaign.name, time.time())
             made = repository.changed_files(mirror, tree, place / "index") if campaign.build.commands else []
-            products.keep(self._paths, product, tree, made)
-        return product, bool(campaign.build.commands), products.deliver(self._paths, self._head, key)
+            product = products.keep(self._paths, described, tree, made)
+        return product, bool(campaign.build.commands), products.deliver(self._paths, self._head, product)
 
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""

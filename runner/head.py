@@ -5,9 +5,10 @@ and a forced command behind it (playbooks/roles/head/files/gate.py).
 """
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,9 @@ from runner.paths import LabPaths
 
 #: Exit status of rsync when the source is not there.
 RSYNC_MISSING = 23
+
+#: Files that are named on one command line: it is one word for the head's gate, and words have a largest length.
+MOST_AT_ONCE = 200
 
 #: The head's system user.
 HEAD_USER = "labfleet"
@@ -38,8 +42,12 @@ class Head(Protocol):
         """Say whether the product store has a product."""
         ...
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Make a folder hold a product, complete or not at all; False if the store has none of that key."""
+    def contents(self) -> Mapping[str, int]:
+        """Return the files of all products that the store has, by their names, and their sizes."""
+        ...
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        """Copy files of the product store into a folder, all of them or what there is; False if one is missing."""
         ...
 
     def deliver(self, parcels: Iterable[Path]) -> None:
@@ -67,11 +75,16 @@ class SameMachine:
 
     def has_product(self, key: str) -> bool:
         """Look."""
-        return (self._paths.product(key) / "product.json").exists()
+        return self._paths.description(key).exists()
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Say whether it is there; it is the same folder."""
-        return (folder / "product.json").exists() and folder == self._paths.product(key)
+    def contents(self) -> Mapping[str, int]:
+        """Look."""
+        there = self._paths.contents.iterdir() if self._paths.contents.is_dir() else ()
+        return {path.name: path.stat().st_size for path in there}
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:  # noqa: ARG002
+        """There is nowhere else to fetch from."""
+        return False
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Rename the folders."""
@@ -139,17 +152,25 @@ class OverSsh:
             _check(answer)
         return answer.status == 0
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Copy a product from the store."""
-        half = folder.with_name(f".{folder.name}.new")
-        half.mkdir(parents=True, exist_ok=True)  # what an interrupted transfer brought is used again
-        answer = self._rsync("products", "-rlpt", "--delete", self._address(f"{key}/"), f"{half}/")
-        if answer.status == RSYNC_MISSING and not (half / "product.json").exists():
-            shutil.rmtree(half)
-            return False
+    def contents(self) -> Mapping[str, int]:
+        """Have the folder listed."""
+        answer = self._rsync("products", self._address("files/"))
+        if answer.status == RSYNC_MISSING:
+            return {}
         _check(answer)
-        os.rename(half, folder)
-        return True
+        return _listed(answer.text)
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        """Copy them, many over one connection; what an interrupted transfer has brought into the folder is used."""
+        is_all_there = True
+        for begin in range(0, len(names), MOST_AT_ONCE):
+            first, *others = names[begin : begin + MOST_AT_ONCE]
+            answer = self._rsync("products", "-t", self._address(first), *(f":{name}" for name in others), f"{folder}/")
+            if answer.status == RSYNC_MISSING:
+                is_all_there = False
+            else:
+                _check(answer)
+        return is_all_there
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Copy the folders over one connection, and remove them here."""
@@ -162,6 +183,12 @@ class OverSsh:
         # Without compression: the lab's network is faster than a core.  With what an interrupted transfer has brought
         # of a large file the next goes on; nobody takes it for the file: only a transfer that ended well is told of.
         return shell.run(["rsync", "-e", self._ssh(kind), "--timeout=60", "--partial", *arguments], check=False)
+
+
+def _listed(text: str) -> dict[str, int]:
+    """Return the files that rsync lists, and their sizes: ``-r--r--r--  1,234,567 2026/01/31 12:00:00 NAME``."""
+    words = (line.split(maxsplit=4) for line in text.splitlines() if line.startswith("-"))
+    return {line[4]: int(re.sub(r"\D", "", line[1])) for line in words if len(line) == 5}
 
 
 def _check(answer: shell.Result) -> None:

@@ -71,6 +71,13 @@ class BuildStarted(Event, frozen=True):
     campaign: str
 
 
+class ProductMissing(Event, frozen=True):
+    """A host could not get a campaign's product whole from the head; it waits until somebody has built it again."""
+
+    campaign: str
+    key: str
+
+
 class CampaignPrepared(Event, frozen=True):
     """Product and list of runs are there."""
 
@@ -186,20 +193,10 @@ class CampaignEnded(Event, frozen=True):
     reason: str = ""
 
 
-#: What happens to one campaign.
-CampaignEvent = (
-    BuildStarted
-    | CampaignPrepared
-    | CampaignRefused
-    | RunStarted
-    | RunProgressed
-    | ChunkStarted
-    | ChunkEnded
-    | DeliveryFailed
-    | AttemptFailed
-    | CampaignTaken
-    | CampaignEnded
-)
+#: What happens to one campaign: to its runs, and to the whole of it.
+OfRuns = RunStarted | RunProgressed | ChunkStarted | ChunkEnded | DeliveryFailed | AttemptFailed
+OfWhole = CampaignTaken | BuildStarted | CampaignPrepared | CampaignRefused | ProductMissing | CampaignEnded
+CampaignEvent = OfRuns | OfWhole
 
 AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
 
@@ -267,15 +264,25 @@ class AskMachines(Request, frozen=True):
     """Answer with :class:`Machines`."""
 
 
+class AskProducts(Request, frozen=True):
+    """Answer with :class:`Products`."""
+
+
+class PruneProducts(Request, frozen=True):
+    """Remove the products that no campaign under way needs; answer with :class:`Products`."""
+
+
 class Shutdown(Request, frozen=True):
     """End the lab's services; refused while campaigns run, unless forced."""
 
     force: bool = False
 
 
-AnyRequest = (
-    Submit | Follow | Cancel | Resume | Collected | AskStatus | AskCampaigns | AskMachines | Explain | Drain | Shutdown
-)
+#: What is asked of campaigns, and of the lab.
+OfCampaigns = Submit | Follow | Cancel | Resume | Collected | AskCampaigns | Explain
+OfLab = AskStatus | AskMachines | AskProducts | PruneProducts | Drain | Shutdown
+
+AnyRequest = OfCampaigns | OfLab
 
 
 class Answer(Value, frozen=True, tag=True):
@@ -358,4 +365,33 @@ class Machines(Answer, frozen=True):
     deployed: str
 
 
-AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Explained
+class ProductStatus(Value, frozen=True):
+    """One product in the head's store; sizes in bytes, times in seconds since the epoch."""
+
+    key: str
+    #: The name of the project that it was built for.
+    project: str
+    files: int
+    size: int
+    #: What no other product has, of its size.
+    own: int
+    built: float
+    used: float
+    #: The ids of the campaigns under way that need it.
+    campaigns: tuple[str, ...] = ()
+
+
+class Products(Answer, frozen=True):
+    """The head's products, those first that were used longest ago; sizes in bytes."""
+
+    products: tuple[ProductStatus, ...]
+    #: What all of them take, and may take until housekeeping removes some.
+    total: int
+    limit: int
+    #: What was just removed: so many, what they took, and what checkouts on the same machine keep of them for now.
+    removed: int = 0
+    freed: int = 0
+    held: int = 0
+
+
+AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Products | Explained

@@ -17,6 +17,7 @@ from runner.housekeeping.limits import GIGABYTE, Limits, within
 from runner.housekeeping.regularly import limits_of
 from runner.machine import here
 from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
+from runner.products import store
 from tests.conftest import eventually
 from tests.stored_campaigns import COMMIT, DAY, product, stored
 
@@ -35,6 +36,11 @@ def ago(days: float) -> float:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def keys(lab: LabPaths) -> list[str]:
+    """Return the keys of the products that are there."""
+    return [found.key for found in store.products(lab)]
 
 
 @pytest.fixture
@@ -170,11 +176,11 @@ def test_products_go_that_were_used_longest_ago(lab: LabPaths) -> None:
         product(lab, key, ago(days), size=200_000)
     # When the head is tidied
     head.tidy(lab, ROOMY, NOW)
-    assert names(lab.home / "products") == ["a", "b", "c"]
+    assert keys(lab) == ["a", "b", "c"]
     (said,) = head.tidy(lab, Limits(product_bytes=500_000), NOW)
     # Then the one goes that was not used for the longest time
     assert "others were used later, and all take more than 0.0005 GB" in said
-    assert names(lab.home / "products") == ["b", "c"]
+    assert keys(lab) == ["b", "c"]
 
 
 def test_a_product_that_a_campaign_uses_never_goes(lab: LabPaths) -> None:
@@ -186,7 +192,7 @@ def test_a_product_that_a_campaign_uses_never_goes(lab: LabPaths) -> None:
     product(lab, "fresh", NOW - 3000)
     # When there is no room at all, then only the product of the one that is over goes
     head.tidy(lab, NARROW, NOW)
-    assert names(lab.home / "products") == ["fresh", "needed"]
+    assert keys(lab) == ["fresh", "needed"]
 
 
 def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:
@@ -195,7 +201,7 @@ def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:
     product(lab, "perhaps", ago(300))
     # When there is no room at all, then the product stays
     head.tidy(lab, NARROW, NOW)
-    assert names(lab.home / "products") == ["perhaps"]
+    assert keys(lab) == ["perhaps"]
 
 
 def test_a_product_that_is_used_at_that_very_moment_stays(lab: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,16 +217,16 @@ def test_a_product_that_is_used_at_that_very_moment_stays(lab: LabPaths, monkeyp
     monkeypatch.setattr("runner.housekeeping.disk.unused", slow)
     # When the head is tidied, then it is there
     head.tidy(lab, NARROW, NOW)
-    assert "a" in names(lab.home / "products")
+    assert "a" in keys(lab)
 
 
 def test_of_a_file_with_several_names_each_folder_has_its_share(lab: LabPaths) -> None:
     # Given a product of 1 MB, laid beside a checkout by a link
-    folder = product(lab, "a", NOW, size=1_000_000)
-    checkout = lab.checkout("t", "a")
+    product(lab, "a", NOW, size=1_000_000)
+    folder, checkout = lab.contents, lab.checkout("t", "a")
     checkout.mkdir(parents=True)
     alone = size_of(folder)
-    os.link(folder / "tree" / "aloha", checkout / "aloha")
+    os.link(next(folder.iterdir()), checkout / "aloha")
     # When both are measured, then the file counts once
     assert alone > 1_000_000
     assert size_of(folder) < 600_000
