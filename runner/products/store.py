@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -54,9 +54,9 @@ def products(paths: LabPaths) -> Iterator[Product]:
             yield product
 
 
-def missing(paths: LabPaths, product: Product) -> list[str]:
-    """Return the contents of a product that are not here in their sizes."""
-    return [name for name, size in product.contents.items() if not _has_size(paths.content(name), size)]
+def missing(paths: LabPaths, product: Product) -> dict[str, int]:
+    """Return the contents of a product that are not here in their sizes, and these."""
+    return {name: size for name, size in product.contents.items() if not _has_size(paths.content(name), size)}
 
 
 def damaged(paths: LabPaths, product: Product, *, thoroughly: bool = False) -> list[str]:
@@ -117,15 +117,15 @@ def drop_damaged(paths: LabPaths, product: Product, *, thoroughly: bool = False)
     return found
 
 
-def accept(paths: LabPaths, folder: Path, wanted: Collection[str]) -> None:
-    """Give the contents in a folder that are wanted their places, if they are what they should be; the rest goes.
+def accept(paths: LabPaths, folder: Path, wanted: Mapping[str, int]) -> None:
+    """Give the contents in a folder that have come, with their sizes, their places; those that are damaged go.
 
-    The lock of all products has to be held.
+    ``wanted``: contents and their sizes.  The lock of all products has to be held.
     """
     paths.contents.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
+    for name, size in wanted.items():
         arrived = folder / name
-        if arrived.is_symlink() or not arrived.is_file():
+        if not _has_size(arrived, size):
             continue
         if digest(arrived) == digest_of(name):
             _place(paths, arrived, name)

@@ -3,7 +3,9 @@
 import logging
 import os
 import shutil
+import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from runner import usage
@@ -14,6 +16,9 @@ from runner.products import store
 from runner.products.description import Product, understood
 
 log = logging.getLogger(__name__)
+
+#: Seconds between looks at what has come.
+LOOK = 0.05
 
 #: How often a host fetches what does not arrive as it should be.
 TRIES = 2
@@ -49,13 +54,31 @@ def _fetch(paths: LabPaths, head: Head, key: str) -> Product | None:
         store.drop_damaged(paths, product, thoroughly=True)
         for _ in range(TRIES):
             if wanted := store.missing(paths, product):
-                head.fetch([f"files/{name}" for name in wanted], half)
-                store.accept(paths, half, wanted)
+                _bring(paths, head, wanted, half)
         if not store.describe(paths, product, checked=True):
             log.warning("the head has not all of product %s, or not as it should be", key)
             return None
     shutil.rmtree(half)
     return product
+
+
+def _bring(paths: LabPaths, head: Head, wanted: Mapping[str, int], half: Path) -> None:
+    """Fetch contents, and read what has come while the rest is on its way.  Raises OSError."""
+    names, failed = [f"files/{name}" for name in wanted], []
+
+    def fetch() -> None:
+        try:
+            head.fetch(names, half)
+        except OSError as error:
+            failed.append(error)
+
+    fetching = threading.Thread(target=fetch, daemon=True)
+    fetching.start()
+    while fetching.is_alive():
+        fetching.join(LOOK)
+        store.accept(paths, half, wanted)
+    if failed:
+        raise failed[0]
 
 
 def _described(head: Head, key: str, half: Path) -> Product | None:
