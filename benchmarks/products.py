@@ -67,7 +67,8 @@ def distribution(folder: Path, rounds: int) -> Iterator[str]:
         ssh = folder / f"ssh{len(limit)}"
         ssh.write_text(_SSH.format(gate=shlex.join(command), limit=limit))
         ssh.chmod(0o755)
-        yield f"product of {sum(SIZES) / 1e6:.0f} MB to a host, {name}: {_compared(folder, ssh, rounds)}{', goal ≥ 0.9' if limit else ''}"
+        goal = ", goal ≥ 0.9" if limit else ""
+        yield f"product of {sum(SIZES) / 1e6:.0f} MB to a host, {name}: {_compared(folder, ssh, rounds)}{goal}"
 
 
 def _compared(folder: Path, ssh: Path, rounds: int) -> str:

@@ -121,8 +121,8 @@ class Foreman:
         curve.guard(self._context, self._paths.keys)
         self._jobs.keep_lab_key(curve.own_keys(self._paths.keys, "server").public.decode())
         (self._paths.keys / "protocol").write_text(f"{PROTOCOL}\n")
-        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.home / "products"):
-            folder.mkdir(exist_ok=True)
+        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.contents):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _note_change(self, *_: object) -> None:
         self._changes = True
