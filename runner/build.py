@@ -10,12 +10,13 @@ import os
 import re
 import shutil
 import signal
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from runner import checkouts, omnetpp, program, repository, shell, usage
+from runner import checkouts, omnetpp, products, program, repository, shell, usage
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -24,16 +25,14 @@ from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.machine import Machine
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
-from runner.model import Campaign, Prepared, Run, Value, decode, encode
+from runner.model import Campaign, Prepared, Run
 from runner.paths import build_log_parcel, lock_of
 from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
+from runner.products import Product
 from runner.toolchain import Toolchains
 
 log = logging.getLogger(__name__)
-
-#: What make creates on the way; nobody needs it at run time.
-INTERMEDIATE = (".o", ".obj", ".d", ".gch", "_m.cc", "_m.h")
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
 BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
@@ -53,15 +52,6 @@ BUILD_HINTS = {
 
 #: What to do when OMNeT++ itself was not compiled for the mode.
 MODE_HINT = "OMNeT++ has not been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
-
-
-class Product(Value, frozen=True):
-    """What a build left, beside its files."""
-
-    key: str
-    toolchain: str
-    #: Target of the first Makefile that has one, relative to the project's root; None without.
-    target: str | None
 
 
 class Builder:
@@ -126,11 +116,11 @@ class Builder:
 
     def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool, str]:
         """Return the product of a key, whether it had to be built, and the parcel in which it went to the head."""
-        there = checkouts.provide_product(self._paths, self._head, key)
-        if there:
-            found: Product = decode((there / "product.json").read_bytes(), Product)
+        product = products.provide(self._paths, self._head, key)
+        if product is not None:
             # The head may have removed it since it came from here.
-            return found, False, "" if self._head.has_product(key) else self._deliver_product(key)
+            there = self._head.has_product(key)
+            return product, False, "" if there else products.deliver(self._paths, self._head, product)
         mirror = checkouts.provide_commit(self._paths, self._head, campaign)
         rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
         variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
@@ -146,18 +136,10 @@ class Builder:
             (place / "busy").touch()
             self._make(campaign, tree)
             (place / "busy").unlink()
-            product = Product(key, toolchain, self._target(campaign, tree))
-            self._store(campaign, product, tree, place / "index")
-        return product, bool(campaign.build.commands), self._deliver_product(key)
-
-    def _deliver_product(self, key: str) -> str:
-        """Bring a product to the head and return the parcel's name; nothing is to be done where the store is here."""
-        if self._head.shares_store:
-            return ""
-        parcel = self._paths.outgoing / f"{key}.{uuid.uuid4().hex[:8]}.product"
-        shutil.copytree(self._paths.product(key), parcel, symlinks=True, copy_function=os.link)
-        self._head.deliver([parcel])
-        return parcel.name
+            described = Product(key, toolchain, self._target(campaign, tree), (), campaign.name, time.time())
+            made = repository.changed_files(mirror, tree, place / "index") if campaign.build.commands else []
+            product = products.keep(self._paths, described, tree, made)
+        return product, bool(campaign.build.commands), products.deliver(self._paths, self._head, product)
 
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""
@@ -221,22 +203,6 @@ class Builder:
                 return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
         return None
 
-    def _store(self, campaign: Campaign, product: Product, tree: Path, index: Path) -> None:
-        """Copy what the build made into the product store; the product appears there complete."""
-        final = self._paths.product(product.key)
-        half = final.with_name(f".{product.key[:20]}-{uuid.uuid4().hex[:8]}")
-        (half / "tree").mkdir(parents=True)
-        mirror = self._paths.mirror(campaign.project)
-        if campaign.build.commands:
-            for name in repository.changed_files(mirror, tree, index):
-                if _is_product(name, product.target) and (tree / name).is_file():
-                    target = half / "tree" / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(tree / name, target, follow_symlinks=False)
-        (half / "product.json").write_bytes(encode(product))
-        final.parent.mkdir(exist_ok=True)
-        os.rename(half, final)
-
     def _list_runs(self, campaign: Campaign, checkout: Path, argv: tuple[str, ...]) -> tuple[Run, ...]:
         """Let the program list the runs, in a private directory like that of a run."""
         top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
@@ -245,13 +211,6 @@ class Builder:
             return program.list_runs(campaign, argv, private.working_directory)
         finally:
             private.remove()
-
-
-def _is_product(name: str, target: str | None) -> bool:
-    """Say whether a file that make created is needed at run time."""
-    if os.path.normpath(name) == target:
-        return True
-    return not name.endswith(INTERMEDIATE) and "out" not in name.split("/")[:-1]
 
 
 def build_key(campaign: Campaign, toolchain: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from runner import ledger, results, usage
+from runner import ledger, products, results, usage
 from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -124,7 +124,7 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
-        results.take_product(self._paths, prepared.key, event.parcel)
+        products.note_use(self._paths, prepared.key)
         results.take_build_log(self._paths, name)
         if state.prepared is not None:
             return  # the build job was done twice
