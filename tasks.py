@@ -148,6 +148,21 @@ def campaigns(c: Context, json: bool = False) -> None:
     print(campaign_table.as_json(found) if json else campaign_table.table(found, known.elsewhere(found)))
 
 
+@command(
+    help={
+        "prune": "remove all products that no campaign under way needs; they are built again when one does",
+        "json": "print them machine-readable",
+    }
+)
+def products(c: Context, prune: bool = False, json: bool = False) -> None:
+    """Show what builds have left in the lab: for which project, how large, and when it was used last."""
+    from runner import campaigns as known
+    from runner.report import product_table
+
+    found = known.products(prune=prune)
+    print(product_table.as_json(found) if json else product_table.text(found, prune=prune))
+
+
 @command(takes_rest=True)
 def cancel(c: Context) -> None:
     """End a campaign's runs and keep what is done: labfleet cancel [ID]."""
@@ -173,9 +188,7 @@ def drain(c: Context) -> None:
     from runner import campaigns as known
     from runner import command_line
 
-    host = command_line.drain(remainder())
-    known.drain(host, drained=True)
-    print(f"{host} gets no more runs")
+    print(known.drain(command_line.drain(remainder()), drained=True))
 
 
 @command(takes_rest=True)
@@ -184,9 +197,7 @@ def undrain(c: Context) -> None:
     from runner import campaigns as known
     from runner import command_line
 
-    host = command_line.undrain(remainder())
-    known.drain(host, drained=False)
-    print(f"{host} gets runs again")
+    print(known.drain(command_line.undrain(remainder()), drained=False))
 
 
 _LAB = """\

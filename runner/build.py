@@ -6,7 +6,7 @@ what really changed; what make created, minus objects, becomes the product.
 
 import logging
 import os
-import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkouts, distcc, features, making, omnetpp, program, shell
+from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -24,28 +24,15 @@ from runner.log_stream import Sender
 from runner.machine import Machine
 from runner.making import Maker
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
-from runner.model import Campaign, Prepared, Run, Source, Value, decode, encode
+from runner.model import Campaign, Prepared, Run, Source
 from runner.paths import build_log_parcel
 from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
+from runner.products import Product
 from runner.toolchain import Toolchains, chosen, lacks_mode
 from runner.working_tree import WorkingTree, digest
 
 log = logging.getLogger(__name__)
-
-#: What make creates on the way; nobody needs it at run time, nor to build another project with this one.
-INTERMEDIATE = (".o", ".obj", ".d", ".gch", "_m.cc")
-
-
-class Product(Value, frozen=True):
-    """What a build left, beside its files."""
-
-    key: str
-    toolchain: str
-    #: Target of the first Makefile that has one, relative to the project's root; None without.
-    target: str | None
-    #: The shared libraries in it, relative to the project's root.
-    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,11 +142,10 @@ class Builder:
         """Return the product of one of a campaign's projects, built if need be; what it needs is ``done``."""
         needed = {place: done[place] for place in source.references}
         key = build_key(source, campaign.mode, toolchain, {place: built.product.key for place, built in needed.items()})
-        there = checkouts.provide_product(self._paths, self._head, key)
-        if there:
-            found: Product = decode((there / "product.json").read_bytes(), Product)
+        found = products.provide(self._paths, self._head, key)
+        if found is not None:
             # The head may have removed it since it came from here.
-            parcel = "" if self._head.has_product(key) else self._deliver_product(key)
+            parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
             return Built(source, found, parcel, was_built=False)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
         tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
@@ -186,22 +172,16 @@ class Builder:
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
             target = self._target(source, tree.root, environment)
             names = [
-                name for name in tree.changed_files() if _is_product(name, target) and (tree.root / name).is_file()
+                name
+                for name in tree.changed_files()
+                if products.is_needed(name, target) and (tree.root / name).is_file()
             ]
-            brought = tree.committed("*.so", "*.dylib")
-            made = sorted({*filter(omnetpp.is_shared_library, names), *brought})
-            product = Product(key, toolchain, target, tuple(made))
-            self._store(product, tree.root, names if source.build.commands or source.build.enable else [])
-        return Built(source, product, self._deliver_product(key), was_built=bool(source.build.commands))
-
-    def _deliver_product(self, key: str) -> str:
-        """Bring a product to the head and return the parcel's name; nothing is to be done where the store is here."""
-        if self._head.shares_store:
-            return ""
-        parcel = self._paths.outgoing / f"{key}.{uuid.uuid4().hex[:8]}.product"
-        shutil.copytree(self._paths.product(key), parcel, symlinks=True, copy_function=os.link)
-        self._head.deliver([parcel])
-        return parcel.name
+            loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
+            described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
+            made = names if source.build.commands or source.build.enable else []
+            product = products.keep(self._paths, described, tree.root, made)
+        parcel = products.deliver(self._paths, self._head, product)
+        return Built(source, product, parcel, was_built=bool(source.build.commands))
 
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""
@@ -227,19 +207,6 @@ class Builder:
                 return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
         return None
 
-    def _store(self, product: Product, root: Path, names: Sequence[str]) -> None:
-        """Copy what the build made into the product store; the product appears there complete."""
-        final = self._paths.product(product.key)
-        half = final.with_name(f".{product.key[:20]}-{uuid.uuid4().hex[:8]}")
-        (half / "tree").mkdir(parents=True)
-        for name in names:
-            target = half / "tree" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, target, follow_symlinks=False)
-        (half / "product.json").write_bytes(encode(product))
-        final.parent.mkdir(exist_ok=True)
-        os.rename(half, final)
-
     def _list_runs(
         self, campaign: Campaign, prepared: Prepared, checkout: Path, beside: Mapping[str, Path]
     ) -> tuple[Run, ...]:
@@ -252,13 +219,6 @@ class Builder:
             return program.list_runs(campaign, prepared.program, private.working_directory, environment)
         finally:
             private.remove()
-
-
-def _is_product(name: str, target: str | None) -> bool:
-    """Say whether a file that make created is needed at run time."""
-    if os.path.normpath(name) == target:
-        return True
-    return not name.endswith(INTERMEDIATE) and "out" not in name.split("/")[:-1]
 
 
 def build_key(source: Source, mode: str, toolchain: str, needed: Mapping[str, str]) -> str:

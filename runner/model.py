@@ -1,6 +1,6 @@
 """The values that pass between the parts, and how they look as JSON.
 
-All are frozen.  What the parts say to each other about them is in messages.py.  Whoever changes a field that travels
+All are frozen.  What the parts say to each other about them is in messages/.  Whoever changes a field that travels
 between client and lab raises :data:`PROTOCOL`.
 """
 
@@ -309,7 +309,8 @@ class Prepared(Value, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
-        _check_name(self.key)
+        for key in self.keys:
+            _check_name(key)
 
 
 class Result(Value, frozen=True):

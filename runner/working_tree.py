@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from runner import checkouts, repository, usage
+from runner import checkouts, products, repository, usage
 from runner.features import Stamps
 from runner.head import Head
 from runner.model import Source
 from runner.paths import LabPaths, lock_of
+from runner.products import Item, ProductGone
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
 BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
@@ -89,35 +90,37 @@ class WorkingTree:
 
     def _lay_out_needed(self, place: str, source: Source, key: str) -> None:
         """Make a place hold a project's files with the products of its build; what is the same stays as it is."""
-        product = checkouts.provide_product(self._paths, self._head, key)
+        product = products.provide(self._paths, self._head, key)
         if product is None:
-            raise LookupError(f"the product store has no product {key}")
+            raise ProductGone(key)
         mirror = checkouts.provide_commit(self._paths, self._head, source)
         root, index = self.at(place), self._index(place)
         root.mkdir(parents=True, exist_ok=True)
         repository.lay_out(mirror, source.tree, root, index)
-        made = set(checkouts.product_files(product))
+        made = {item.path: item for item in product.files}
         for name in repository.changed_files(mirror, root, index):
             if name not in made and os.path.lexists(root / name):  # of another build of it
                 (root / name).unlink()
-        for name in made:
-            _renew(checkouts.product_file(product, name), root / name)
+        for name, item in made.items():
+            _renew(item, self._paths.content(item.content), root / name)
 
 
-def _renew(made: Path, target: Path) -> None:
+def _renew(item: Item, content: Path, target: Path) -> None:
     """Make a file like one of a product, with a time of its own unless it is like that already."""
-    if made.is_symlink():
-        if not target.is_symlink() or os.readlink(made) != os.readlink(target):
+    if item.link is not None:
+        if not target.is_symlink() or os.readlink(target) != item.link:
             target.unlink(missing_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(os.readlink(made), target)
+            target.symlink_to(item.link)
         return
-    if target.is_file() and not target.is_symlink() and filecmp.cmp(made, target, shallow=False):
+    mode = 0o755 if item.executable else 0o644
+    if target.is_file() and not target.is_symlink() and filecmp.cmp(content, target, shallow=False):
+        target.chmod(mode)  # which is no change for make
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    shutil.copyfile(made, target)
-    os.chmod(target, made.stat().st_mode | 0o200)
+    shutil.copyfile(content, target)
+    target.chmod(mode)
 
 
 def digest(*parts: str) -> str:

@@ -1,10 +1,13 @@
 """Campaigns in a result store, as they are at some time of their lives."""
 
 import os
+import tempfile
 from pathlib import Path
 
+from runner import products
 from runner.model import Build, Campaign, Launch, Prepared, Source, encode
 from runner.paths import CampaignPaths, LabPaths
+from runner.products import Product
 
 DAY = 86400.0
 
@@ -73,11 +76,16 @@ def stored(
     return store
 
 
+def built(lab: LabPaths, key: str, tree: Path) -> Product:
+    """Put all files of a folder into a store, as what a build of a key has made."""
+    made = [str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return products.keep(lab, Product(key, "gcc", None, (), "aloha", 1.0), tree, made)
+
+
 def product(lab: LabPaths, key: str, used: float, size: int = 0) -> Path:
-    """Put a product into a store that was used last at some time."""
-    folder = lab.product(key)
-    (folder / "tree").mkdir(parents=True)
-    (folder / "tree" / "aloha").write_bytes(os.urandom(size))
-    (folder / "product.json").write_text(f'{{"key": "{key}", "toolchain": "gcc", "target": null}}')
-    os.utime(folder / "product.json", (used, used))
-    return folder
+    """Put a product with one file into a store that was used last at some time."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "aloha").write_bytes(os.urandom(size))
+        built(lab, key, Path(folder))
+    os.utime(lab.description(key), (used, used))
+    return lab.product(key)

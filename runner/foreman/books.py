@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from runner import ledger, results, usage
+from runner import ledger, products, results, usage
 from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -125,8 +125,8 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
-        for key, parcel in ((prepared.key, event.parcel), *event.references):
-            results.take_product(self._paths, key, parcel)
+        for key in prepared.keys:
+            products.note_use(self._paths, key)
         results.take_build_log(self._paths, name)
         if state.prepared is not None:
             return  # the build job was done twice

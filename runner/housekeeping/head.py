@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 
 from runner import usage
-from runner.housekeeping import decisions, repositories
+from runner.housekeeping import decisions, products, repositories
 from runner.housekeeping.decisions import Removal, Stored
-from runner.housekeeping.disk import Shared, all_of, folders, leftovers, measure, remove_old, tidy_shared
+from runner.housekeeping.disk import all_of, folders, leftovers, measure, remove_old
 from runner.housekeeping.limits import Limits
 from runner.model import Value, decode
-from runner.paths import CODE, LabPaths, lock_of
+from runner.paths import CODE, LabPaths
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ class _Built(Value, frozen=True):
         return {self.key, *self.references.values()}
 
 
-def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    """Remove what nobody needs, and return a sentence for each removal.
+def tidy(paths: LabPaths, limits: Limits, now: float, *, checks: bool = False) -> list[str]:
+    """Remove what nobody needs, and return a sentence for each removal; ``checks``: read all products once a day.
 
     What is under way is told by the store alone: a campaign without an end.
     """
@@ -56,7 +56,11 @@ def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     steps = [_tidy_campaigns, _tidy_logs, _tidy_products, _tidy_repositories, _tidy_incoming]
     half = [home / name for name in ("campaigns", "logs", "products", "git", "incoming")]
     return all_of(
-        [*(partial(step, paths, limits, now) for step in steps), lambda: remove_old(leftovers(*half), now)],
+        [
+            *(partial(step, paths, limits, now) for step in steps),
+            lambda: remove_old(leftovers(*half), now),
+            lambda: products.check(paths, now) if checks else [],
+        ]
     )
 
 
@@ -146,7 +150,7 @@ def _tidy_logs(paths: LabPaths, _: Limits, now: float) -> list[str]:
     return said
 
 
-def _under_way(paths: LabPaths) -> dict[str, set[str]]:
+def under_way(paths: LabPaths) -> dict[str, set[str]]:
     """Return the campaigns that are under way, and the keys of each one's products; none while it is built."""
     found: dict[str, set[str]] = {}
     for campaign in _stored(paths):
@@ -156,19 +160,15 @@ def _under_way(paths: LabPaths) -> dict[str, set[str]]:
     return found
 
 
-def products(paths: LabPaths) -> list[Shared]:
-    """Return the products that are here."""
-    found = folders(paths.product("x").parent)
-    return [Shared(folder, lock_of(folder), folder / "product.json") for folder in found]
+def needed_products(paths: LabPaths, keys: Collection[str]) -> Collection[str]:
+    """Return which of some products a campaign under way needs, or may need."""
+    named = under_way(paths).values()
+    # Nobody knows yet which ones a campaign will need that is being built.
+    return set().union(*named) & set(keys) if all(named) else keys
 
 
 def _tidy_products(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    def needed(keys: Collection[str]) -> Collection[str]:
-        under_way = _under_way(paths).values()
-        # Nobody knows yet which ones a campaign will need that is being built.
-        return set().union(*under_way) & set(keys) if all(under_way) else keys
-
-    return tidy_shared(products(paths), limits.product_bytes, now, needed=needed)
+    return products.tidy(paths, limits.product_bytes, now, needed=partial(needed_products, paths))
 
 
 def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]:
@@ -179,8 +179,8 @@ def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]
 
 def _tidy_incoming(paths: LabPaths, _: Limits, now: float) -> list[str]:
     there = {folder.name: folder.stat().st_ctime for folder in folders(paths.incoming)}
-    under_way = _under_way(paths)
-    going = decisions.parcels(there, under_way, now, some_build=not all(under_way.values()))
+    named = under_way(paths)
+    going = decisions.parcels(there, named, now, some_build=not all(named.values()))
     for removal in going:
         usage.remove(usage.set_aside(paths.incoming / removal.name))
     return [f"delivery {removal.name} is removed: {removal.why}" for removal in going]

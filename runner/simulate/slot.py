@@ -23,10 +23,11 @@ from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
-from runner.messages import ChunkEnded, ChunkStarted, Held
+from runner.messages import ChunkEnded, ChunkStarted, Held, ProductMissing
 from runner.model import Attempt, Campaign, Chunk, Launch, Outcome, Prepared, Run, decode, encode
 from runner.paths import AttemptPaths, attempt_parcel
 from runner.private_directory import PrivateDirectory
+from runner.products import ProductGone
 from runner.simulate.process import Place, SimulationProcess, Work
 from runner.simulate.tree import ProcessTree
 from runner.toolchain import chosen
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a chunk waits for room on the disk: until then the foreman knows, and sends no further ones.
 PATIENCE = 4.0
+
+#: Seconds until a product that nobody has is asked for again: it has to be built first.
+REBUILD = 3.0
 
 #: Seconds that a run may take which is done again to find out whether it may share a process.
 PROOF_SECONDS = 60.0
@@ -108,23 +112,42 @@ class Slot:
         except (*REFUSALS, shell.CommandFailed) as problem:  # the head does not answer, or this disk is full
             log.warning("chunk %s: what its runs need cannot be had: %s", self._chunk.id, problem)
             raise LabFailed(f"what runs need cannot be had: {self._explained(problem)}") from problem
+        if work is None:
+            return
         self._shared = self._shared and self._may_share_of.get(_kind(work), True)
         while self._waiting and not self._line.is_unwanted():
             self._require_room()
             self._simulate_together(work, self._waiting if self._shared else self._waiting[:1])
 
-    def _work(self) -> Work:
-        """Return what the chunk's runs have in common; asked for once per campaign."""
+    def _work(self) -> Work | None:
+        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more."""
         name = self._chunk.campaign
         if name not in self._works:
             campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
             self._works = {}  # the checkout of the campaign before may be removed from now on
             self._use.close()
-            users = checkouts.all_in_use(self._paths, self._head, campaign, prepared)
-            checkout, beside = self._use.enter_context(users)
+            found = self._checkouts(campaign, prepared)
+            if found is None:
+                return None
+            checkout, beside = found
             self._works = {name: (campaign, prepared, checkout, beside, {run.number: run for run in prepared.runs})}
         return Work(self._chunk, *self._works[name])
+
+    def _checkouts(self, campaign: Campaign, prepared: Prepared) -> tuple[Path, dict[str, Path]] | None:
+        """Return a campaign's checkout and those of its references, as soon as their products are there.
+
+        None if they are not wanted any more.
+        A product that was removed or damaged is built again, however long that takes: it is no fault of the runs.
+        """
+        while True:
+            try:
+                return self._use.enter_context(checkouts.all_in_use(self._paths, self._head, campaign, prepared))
+            except ProductGone as gone:
+                log.warning("%s: it has to be built again", gone)
+                self._line.post(ProductMissing(campaign.id, gone.key))
+            if self._line.is_unwanted(REBUILD):
+                return None
 
     def _under_way(self, attempt: Attempt) -> None:
         self._hold(attempt)

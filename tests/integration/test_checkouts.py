@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import zmq
 
-from runner import checkouts, repository, results, shell, snapshot, usage
+from runner import checkouts, products, repository, shell, snapshot, usage
 from runner.build import Builder
 from runner.holdings import Lease
 from runner.housekeeping import client, head, repositories, worker
@@ -70,13 +70,15 @@ def test_what_was_removed_is_fetched_again_when_it_is_needed(lab: Lab) -> None:
     wanted = lab.submit()
     before = content(lab.checkout(wanted))
     said = lab.tidy(ROOMY, days=14.1)
-    # Then checkout, product and mirror are gone, and it is said why
-    assert len(said) == 3
-    assert all(sentence.endswith("is removed: not used for 14 days") for sentence in said)
-    assert [path for path in lab.paths.home.glob("*/*") if path.is_dir()] == []
+    # Then checkout, product and mirror are gone, with all their files, and it is said why
+    assert sum(sentence.endswith("is removed: not used for 14 days") for sentence in said) == 3
+    assert len(said) == 4
+    assert [path for path in lab.paths.home.glob("*/*") if path.is_dir()] == [lab.paths.contents]
+    assert list(lab.paths.contents.iterdir()) == []
     # When a campaign needs them, then they are there again, as they were
     assert content(lab.checkout(wanted)) == before
-    assert lab.head.fetched == [KEY, KEY]
+    assert len(lab.head.fetched) == 4
+    assert lab.head.fetched[:2] == lab.head.fetched[2:]
 
 
 def test_a_checkout_that_a_slot_uses_never_goes(lab: Lab) -> None:
@@ -117,7 +119,7 @@ def test_what_was_used_just_now_stays(lab: Lab) -> None:
 
 def test_a_product_that_was_used_again_stays(lab: Lab) -> None:
     # Given a product that came long ago, and a checkout that was made of it today
-    checkouts.provide_product(lab.paths, lab.head, KEY)
+    products.provide(lab.paths, lab.head, KEY)
     os.utime(lab.paths.product(KEY) / "product.json", (NOW - 20 * DAY, NOW - 20 * DAY))
     lab.checkout(lab.submit())
     # When the worker is tidied, then it is there
@@ -218,13 +220,13 @@ def test_a_product_that_only_its_builder_has_left_comes_to_the_head_again(lab: L
 
     # When a campaign is prepared for the first time, again, and after the head has removed the product
     first = prepared()
-    results.take_product(lab.store, first.prepared.key, first.parcel)
+    products.take(lab.store, first.prepared.key, first.parcel)
     again = prepared()
     shutil.rmtree(lab.store.product(first.prepared.key))
     later = prepared()
     # Then the product travels when the head has none
     assert [bool(event.parcel) for event in (first, again, later)] == [True, False, True]
-    results.take_product(lab.store, later.prepared.key, later.parcel)
+    products.take(lab.store, later.prepared.key, later.parcel)
     assert lab.head.has_product(first.prepared.key)
     sender.close()
 
@@ -284,8 +286,8 @@ def test_products_of_what_is_needed_come_to_the_head_too(lab: Lab, tmp_path: Pat
     ((key, parcel),) = event.references
     assert event.prepared.references == {"inet": key}
     assert event.prepared.libraries == ("inet",)
-    results.take_product(lab.store, key, parcel)
-    results.take_product(lab.store, event.prepared.key, event.parcel)
+    assert products.take(lab.store, key, parcel)
+    assert products.take(lab.store, event.prepared.key, event.parcel)
     # … and how far the build was
     assert BuildStarted("one", "inet") in foreman.told
     # … and another worker gets both
