@@ -484,7 +484,7 @@ def test_the_hub_goes_on_after_malformed_messages(own_hub: RunningHub, ends: End
     own_hub.start()
     slot, viewer = ends.socket(zmq.PUSH, own_hub.slots), ends.socket(zmq.DEALER, own_hub.viewers)
     # When it gets all kinds of messages that are no pieces, as slot and as viewer, also ones that are too large
-    for frames in [*(message for message in MALFORMED if message), *random_messages(2_000)]:
+    for frames in [*(message for message in MALFORMED if message), *random_messages(10_000)]:
         for socket in (slot, viewer):
             eventually(lambda socket=socket: socket.poll(0, zmq.POLLOUT), "room in the queue")  # type: ignore[misc]
             socket.send_multipart(frames)
