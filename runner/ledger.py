@@ -103,7 +103,7 @@ def reopen(store: CampaignPaths) -> None:
     """
     undone = [record for record in _records(store) if record.kind != "done"]
     without_files = [
-        Past(one.run, one.attempt, one.kind, one.host, one.slot, one.started, one.ended, one.error)
+        results.past_of(one)
         for one in undone
         if one.kind == "lost"  # of the others, the folder of the attempt tells
     ]
