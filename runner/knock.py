@@ -59,9 +59,14 @@ class _ClosedError(Exception):
 
 @contextmanager
 def _connected(host: str, port: int) -> Iterator[socket.socket]:
-    """Yield a connection on which each answer is waited for, but not for ever.  Raises _ClosedError."""
+    """Yield a connection on which each answer is waited for, but not for ever.
+
+    Raises _ClosedError; ConnectionResetError if it was there, and closed before we could look at it.
+    """
     try:
         connection = socket.create_connection((host, port), timeout=PATIENCE)
+    except ConnectionResetError:
+        raise
     except OSError as error:
         raise _ClosedError(_why(error)) from None
     with connection:
@@ -73,6 +78,8 @@ def listens(host: str, port: int) -> Knock:
     try:
         with _connected(host, port):
             return Knock(Met.LET_IN)
+    except ConnectionResetError:
+        return Knock(Met.LET_IN)
     except _ClosedError as error:
         return Knock(Met.CLOSED, str(error))
 

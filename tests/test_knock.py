@@ -176,6 +176,17 @@ def test_a_reset_connection_is_a_refusal() -> None:
         assert knock.distcc("127.0.0.1", port).met is Met.REFUSED
 
 
+def test_a_connection_that_is_reset_at_once_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a distcc that is quicker still: it has closed before the kernel has told of the connection
+    def quick(*_: object, **__: object) -> socket.socket:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(socket, "create_connection", quick)
+    # When it is knocked at, then it refuses, and something listens there
+    assert knock.distcc("127.0.0.1", 3632).met is Met.REFUSED
+    assert knock.listens("127.0.0.1", 3632).met is Met.LET_IN
+
+
 def test_a_compiler_that_fails_is_told() -> None:
     # Given a distcc whose compiler fails
     def fail(connection: socket.socket) -> None:

@@ -148,11 +148,12 @@ def test_what_the_kernel_killed_for_want_of_memory_is_told_from_a_crash(monkeypa
 
 def test_a_tree_is_gone_when_its_block_is_left_by_an_error() -> None:
     # Given a process, when something goes wrong while it runs
+    before = shell.children(os.getpid())
     running: set[int] = set()
 
     def go_wrong() -> None:
         with tree("sleep", "600"):
-            running.update(shell.children(os.getpid()))
+            running.update(shell.children(os.getpid()) - before)
             raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
