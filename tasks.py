@@ -30,7 +30,7 @@ is no limit, and --retries 0 begins nothing again.
         "program": "simulation program or shared library; default: the target of the project's Makefile",
         "ini": "ini file, relative to the folder; may be repeated; default: omnetpp.ini",
         "jobs": "at most so many processes of this campaign at once; default: all slots",
-        "mode": "release or debug",
+        "mode": "release, debug or sanitize: how the model is built, and with which OMNeT++ it runs",
         "args": 'further options for the program, e.g. "--sim-time-limit=10s"',
         "dry-run": "list the runs with their iteration variables, do none",
         "json": "print one machine-readable result on stdout",
@@ -70,9 +70,10 @@ def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke h
     from runner import campaign_command
     from runner import runall as words
     from runner.campaign import Order
+    from runner.model import MODES
 
-    if mode not in ("release", "debug"):
-        raise WrongUse(f"--mode is release or debug, not {mode!r}")
+    if mode not in MODES:
+        raise WrongUse(f"--mode is {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
     if detach and dry_run:
         raise WrongUse("--detach and --dry-run contradict each other")
     limits = {"timeout": timeout, "stall": stall, "memory": memory, "retries": retries, "max-failures": max_failures}
@@ -147,6 +148,21 @@ def campaigns(c: Context, json: bool = False) -> None:
     print(campaign_table.as_json(found) if json else campaign_table.table(found, known.elsewhere(found)))
 
 
+@command(
+    help={
+        "prune": "remove all products that no campaign under way needs; they are built again when one does",
+        "json": "print them machine-readable",
+    }
+)
+def products(c: Context, prune: bool = False, json: bool = False) -> None:
+    """Show what builds have left in the lab: for which project, how large, and when it was used last."""
+    from runner import campaigns as known
+    from runner.report import product_table
+
+    found = known.products(prune=prune)
+    print(product_table.as_json(found) if json else product_table.text(found, prune=prune))
+
+
 @command(takes_rest=True)
 def cancel(c: Context) -> None:
     """End a campaign's runs and keep what is done: labfleet cancel [ID]."""
@@ -172,9 +188,7 @@ def drain(c: Context) -> None:
     from runner import campaigns as known
     from runner import command_line
 
-    host = command_line.drain(remainder())
-    known.drain(host, drained=True)
-    print(f"{host} gets no more runs")
+    print(known.drain(command_line.drain(remainder()), drained=True))
 
 
 @command(takes_rest=True)
@@ -183,9 +197,7 @@ def undrain(c: Context) -> None:
     from runner import campaigns as known
     from runner import command_line
 
-    host = command_line.undrain(remainder())
-    known.drain(host, drained=False)
-    print(f"{host} gets runs again")
+    print(known.drain(command_line.undrain(remainder()), drained=False))
 
 
 _LAB = """\

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.local import Bench, aloha_against_opp_runall, waiting_runs, what_is_built
 from benchmarks.memory import memory
+from benchmarks.products import distribution
 
 
 def main(rounds: int) -> None:
@@ -15,7 +16,7 @@ def main(rounds: int) -> None:
             print(aloha_against_opp_runall(bench, rounds), flush=True)
             print(waiting_runs(bench, rounds), flush=True)
             print(what_is_built(bench), flush=True)
-            for line in memory(bench):
+            for line in (*distribution(bench.folder / "products", rounds), *memory(bench)):
                 print(line, flush=True)
         finally:
             bench.stop()

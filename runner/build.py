@@ -4,64 +4,51 @@ The same key is never built twice.  The builder keeps a working tree per project
 what really changed; what make created, minus objects, becomes the product.
 """
 
-import hashlib
 import logging
 import os
-import re
-import shutil
-import signal
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from runner import checkouts, omnetpp, program, repository, shell, usage
+import msgspec
+
+from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
 from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
-from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
+from runner.log_stream import Sender
 from runner.machine import Machine
+from runner.making import Maker
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
-from runner.model import Campaign, Prepared, Run, Value, decode, encode
-from runner.paths import build_log_parcel, lock_of
+from runner.model import Campaign, Prepared, Run, Source
+from runner.paths import build_log_parcel
 from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
-from runner.toolchain import Toolchains
+from runner.products import Product
+from runner.toolchain import Toolchains, chosen, lacks_mode
+from runner.working_tree import WorkingTree, digest
 
 log = logging.getLogger(__name__)
 
-#: What make creates on the way; nobody needs it at run time.
-INTERMEDIATE = (".o", ".obj", ".d", ".gch", "_m.cc", "_m.h")
 
-#: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
-BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+@dataclass(frozen=True)
+class Built:
+    """One of a campaign's projects, of which the product is there."""
 
-#: What make passes to the make that it calls.
-MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    source: Source
+    product: Product
+    #: The parcel in which it went to the head; empty if it did not have to.
+    parcel: str
+    was_built: bool
 
-#: Lines of the compiler's that a person is shown when a build fails.
-SHOWN_ERRORS = 12
-
-
-#: What to do when a build command is missing.
-BUILD_HINTS = {
-    "opp_makemake": "set OMNeT++'s environment first: source setenv in its folder, then call labfleet again",
-    "make": "install make",
-}
-
-#: What to do when OMNeT++ itself was not compiled for the mode.
-MODE_HINT = "OMNeT++ has not been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
-
-
-class Product(Value, frozen=True):
-    """What a build left, beside its files."""
-
-    key: str
-    toolchain: str
-    #: Target of the first Makefile that has one, relative to the project's root; None without.
-    target: str | None
+    def library_folders(self, place: str) -> list[str]:
+        """Return the folders of its shared libraries, beginning with the place where it stands."""
+        folders = (os.path.dirname(os.path.join(place, library)) for library in self.product.libraries)
+        return list(dict.fromkeys(folders))
 
 
 class Builder:
@@ -72,6 +59,7 @@ class Builder:
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
         self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains()
+        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
@@ -116,48 +104,84 @@ class Builder:
         return "journalctl -u labfleet-worker" if self._machine.settings else f"{self._paths.service_logs}/builder.log"
 
     def _prepare(self, campaign: Campaign) -> CampaignPrepared:
+        campaign = chosen(campaign)
         identity = self._toolchains.identify(campaign.environment)
-        key = build_key(campaign, identity)
-        product, built, parcel = self._product(campaign, key, identity)
-        with checkouts.in_use(self._paths, self._head, campaign, key) as checkout:
-            argv = program.find(campaign, product.target, checkout)
-            prepared = Prepared(key, built, argv, identity, self._list_runs(campaign, checkout, argv))
-        return CampaignPrepared(campaign.id, prepared, parcel)
+        maker = Maker(campaign.id, self._paths.build_log(campaign.id), self._sender, self._line)
+        done: dict[str, Built] = {}
+        try:
+            with self._compilers.followed(campaign.environment):
+                for source in (*campaign.references, campaign.source):
+                    done[source.place] = self._product(campaign, source, identity, done, maker)
+        finally:
+            maker.close()
+        own = done[campaign.source.place]
+        needed = {source.place: done[source.place] for source in campaign.references}
+        prepared = Prepared(
+            own.product.key,
+            any(built.was_built for built in done.values()),
+            (),
+            identity,
+            (),
+            {place: built.product.key for place, built in needed.items()},
+            tuple(dict.fromkeys(folder for place, built in needed.items() for folder in built.library_folders(place))),
+        )
+        with checkouts.all_in_use(self._paths, self._head, campaign, prepared) as (checkout, beside):
+            argv = program.find(campaign, own.product.target, checkout)
+            argv = program.with_needed(
+                argv, campaign, {place: built.product.libraries for place, built in needed.items()}
+            )
+            argv = program.without_excluded(argv, campaign, [checkout, *beside.values()])
+            prepared = msgspec.structs.replace(prepared, program=argv)
+            prepared = msgspec.structs.replace(prepared, runs=self._list_runs(campaign, prepared, checkout, beside))
+        parcels = tuple((built.product.key, built.parcel) for built in needed.values() if built.parcel)
+        return CampaignPrepared(campaign.id, prepared, own.parcel, parcels)
 
-    def _product(self, campaign: Campaign, key: str, toolchain: str) -> tuple[Product, bool, str]:
-        """Return the product of a key, whether it had to be built, and the parcel in which it went to the head."""
-        there = checkouts.provide_product(self._paths, self._head, key)
-        if there:
-            found: Product = decode((there / "product.json").read_bytes(), Product)
+    def _product(
+        self, campaign: Campaign, source: Source, toolchain: str, done: Mapping[str, Built], maker: Maker
+    ) -> Built:
+        """Return the product of one of a campaign's projects, built if need be; what it needs is ``done``."""
+        needed = {place: done[place] for place in source.references}
+        key = build_key(source, campaign.mode, toolchain, {place: built.product.key for place, built in needed.items()})
+        found = products.provide(self._paths, self._head, key)
+        if found is not None:
             # The head may have removed it since it came from here.
-            return found, False, "" if self._head.has_product(key) else self._deliver_product(key)
-        mirror = checkouts.provide_commit(self._paths, self._head, campaign)
-        rules = repository.blobs(mirror, campaign.tree, BUILD_RULES)
-        variant = digest(toolchain, campaign.mode, repr(campaign.build), *rules)
-        place = self._paths.builder(campaign.project, variant[:12])
-        with usage.held(lock_of(place)):
-            if (place / "busy").exists():  # a build was cut short: nobody knows which of its files are whole
-                shutil.rmtree(place)
-            if campaign.build.commands:
-                self._line.post(BuildStarted(campaign.id))
-            tree = place / campaign.name  # opp_makemake names the program after its folder
-            tree.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(mirror, campaign.tree, tree, place / "index")
-            (place / "busy").touch()
-            self._make(campaign, tree)
-            (place / "busy").unlink()
-            product = Product(key, toolchain, self._target(campaign, tree))
-            self._store(campaign, product, tree, place / "index")
-        return product, bool(campaign.build.commands), self._deliver_product(key)
+            parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
+            return Built(source, found, parcel, was_built=False)
+        others = {place: (built.source, built.product.key) for place, built in needed.items()}
+        tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
+        if source.build.commands:
+            self._line.post(BuildStarted(campaign.id, source.name))
+        with tree.in_order():
+            variables = {
+                built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
+            }
+            libraries = [tree.at(folder) for place, built in needed.items() for folder in built.library_folders(place)]
+            environment = making.environment(campaign.environment, campaign.mode, tree.root, variables, libraries)
 
-    def _deliver_product(self, key: str) -> str:
-        """Bring a product to the head and return the parcel's name; nothing is to be done where the store is here."""
-        if self._head.shares_store:
-            return ""
-        parcel = self._paths.outgoing / f"{key}.{uuid.uuid4().hex[:8]}.product"
-        shutil.copytree(self._paths.product(key), parcel, symlinks=True, copy_function=os.link)
-        self._head.deliver([parcel])
-        return parcel.name
+            def run(argv: Sequence[str], cwd: Path) -> None:
+                maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
+
+            try:
+                for argv in features.commands(source.build):
+                    run(argv, tree.root)
+                tree.stamps.give_back()
+                for argv in source.build.commands:
+                    run(argv, tree.root / source.build.directory)
+            except BuildFailed as failed:
+                hints = (lacks_mode(environment, campaign.mode), failed.hint)
+                raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
+            target = self._target(source, tree.root, environment)
+            names = [
+                name
+                for name in tree.changed_files()
+                if products.is_needed(name, target) and (tree.root / name).is_file()
+            ]
+            loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
+            described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
+            made = names if source.build.commands or source.build.enable else []
+            product = products.keep(self._paths, described, tree.root, made)
+        parcel = products.deliver(self._paths, self._head, product)
+        return Built(source, product, parcel, was_built=bool(source.build.commands))
 
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""
@@ -171,130 +195,35 @@ class Builder:
         except OSError as error:
             log.warning("the build log of %s cannot be delivered: %s", campaign, error)
 
-    def _make(self, campaign: Campaign, tree: Path) -> None:
-        """Run the build commands, their output streamed and kept.  Raises BuildFailed."""
-        log_file = self._paths.build_log(campaign.id)
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        growing = GrowingLog(log_file, campaign.id, BUILD_STREAM, self._sender)
-        console_file = log_file.with_suffix(".console")
-        try:
-            for argv in campaign.build.commands:
-                growing.append(f"$ {' '.join(argv)}\n".encode())
-                with console_file.open("wb") as output:
-                    cwd = tree / campaign.build.directory
-                    process = _started(argv, cwd=cwd, environment=build_environment(campaign), output=output)
-                status = self._follow(process, console_file, growing)
-                if status > 0:
-                    (tree.parent / "busy").unlink()  # make ended in good order: what it had made is whole
-                if status != 0:
-                    text = log_file.read_bytes().decode(errors="replace")
-                    raise BuildFailed(
-                        f"the build failed: {' '.join(argv)} ended with exit status {status}\n{first_errors(text)}",
-                        MODE_HINT.format(mode=campaign.mode) if _MISSING_OMNETPP.search(text) else "",
-                    )
-        finally:
-            growing.close()
-            console_file.unlink(missing_ok=True)
-
-    def _follow(self, process: shell.Process, console: Path, growing: GrowingLog) -> int:
-        """Stream what a command prints until it ends, and return its exit status; a cancelled one is ended."""
-        with console.open("rb", buffering=0) as reader:
-            status = None
-            while status is None:
-                status = process.wait(0.1)
-                while data := reader.read(1 << 16):
-                    growing.append(data)
-                growing.stream()
-                if status is None and self._line.is_unwanted():
-                    process.signal_group(signal.SIGKILL)
-        return status
-
-    def _target(self, campaign: Campaign, tree: Path) -> str | None:
+    def _target(self, source: Source, root: Path, environment: Mapping[str, str]) -> str | None:
         """Ask the Makefiles for their target."""
-        for makefile in campaign.build.makefiles:
-            path = tree / makefile
+        for makefile in source.build.makefiles:
+            path = root / makefile
             if not path.exists():
                 continue
             argv = omnetpp.make_target_command(path.name)
-            answer = shell.run(argv, cwd=path.parent, env=build_environment(campaign), check=False)
+            answer = shell.run(argv, cwd=path.parent, env=environment, check=False)
             if answer.status == 0 and answer.text:
                 return os.path.normpath(os.path.join(os.path.dirname(makefile), answer.text.splitlines()[-1].strip()))
         return None
 
-    def _store(self, campaign: Campaign, product: Product, tree: Path, index: Path) -> None:
-        """Copy what the build made into the product store; the product appears there complete."""
-        final = self._paths.product(product.key)
-        half = final.with_name(f".{product.key[:20]}-{uuid.uuid4().hex[:8]}")
-        (half / "tree").mkdir(parents=True)
-        mirror = self._paths.mirror(campaign.project)
-        if campaign.build.commands:
-            for name in repository.changed_files(mirror, tree, index):
-                if _is_product(name, product.target) and (tree / name).is_file():
-                    target = half / "tree" / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(tree / name, target, follow_symlinks=False)
-        (half / "product.json").write_bytes(encode(product))
-        final.parent.mkdir(exist_ok=True)
-        os.rename(half, final)
-
-    def _list_runs(self, campaign: Campaign, checkout: Path, argv: tuple[str, ...]) -> tuple[Run, ...]:
+    def _list_runs(
+        self, campaign: Campaign, prepared: Prepared, checkout: Path, beside: Mapping[str, Path]
+    ) -> tuple[Run, ...]:
         """Let the program list the runs, in a private directory like that of a run."""
         top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
-        private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
+        place = campaign.source.place
+        private = PrivateDirectory.create(top, place, checkout, campaign.directory, beside)
+        environment = omnetpp.with_libraries(campaign.environment, str(private.top), prepared.libraries)
         try:
-            return program.list_runs(campaign, argv, private.working_directory)
+            return program.list_runs(campaign, prepared.program, private.working_directory, environment)
         finally:
             private.remove()
 
 
-def _is_product(name: str, target: str | None) -> bool:
-    """Say whether a file that make created is needed at run time."""
-    if os.path.normpath(name) == target:
-        return True
-    return not name.endswith(INTERMEDIATE) and "out" not in name.split("/")[:-1]
-
-
-def build_key(campaign: Campaign, toolchain: str) -> str:
-    """Return the digest of everything that decides what a build makes."""
+def build_key(source: Source, mode: str, toolchain: str, needed: Mapping[str, str]) -> str:
+    """Return the digest of everything that decides what a build makes; ``needed``: place → key."""
+    folder = os.path.dirname(source.place) or "."
+    beside = [f"{os.path.relpath(place, folder)} {key}" for place, key in needed.items()]
     # opp_makemake names the program after its folder, hence the project's name.
-    return digest(campaign.sources, campaign.mode, toolchain, campaign.name, repr(campaign.build))
-
-
-def digest(*parts: str) -> str:
-    """Return the SHA-256 of some texts, in hex."""
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
-
-
-def build_environment(campaign: Campaign) -> dict[str, str]:
-    """Return the environment of build commands: the campaign's, without what a make around labfleet has left there."""
-    kept = {name: value for name, value in campaign.environment.items() if name not in MAKES_OWN}
-    return {**kept, "MODE": campaign.mode, "MAKEFLAGS": f"-j{parallel_compilations(kept)}"}
-
-
-def parallel_compilations(environment: Mapping[str, str]) -> int:
-    """Return how many compilations may be under way: as many as distcc's hosts take, else one per core."""
-    if environment.get("CCACHE_PREFIX") == "distcc":
-        answer = shell.run(["distcc", "-j"], env=environment, check=False)
-        if answer.status == 0 and answer.text.isdecimal():
-            return int(answer.text)
-    return os.cpu_count() or 1
-
-
-def _started(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: IO[bytes]) -> shell.Process:
-    """Start a build command.  Raises BuildFailed if it is not there."""
-    if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
-        raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
-    return shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
-
-
-#: The linker misses OMNeT++'s own libraries.
-_MISSING_OMNETPP = re.compile(r"cannot find -lopp(main|sim|envir|cmdenv)(_dbg)?\b")
-
-_FIRST_ERROR = re.compile(r"error:|undefined reference|cannot find -l|\*\*\* ")
-
-
-def first_errors(text: str) -> str:
-    """Return the compiler's first errors from a build log, or its last lines if none stands out."""
-    lines = text.splitlines()
-    first = next((number for number, line in enumerate(lines) if _FIRST_ERROR.search(line)), len(lines) - SHOWN_ERRORS)
-    return "\n".join(lines[max(0, first) :][:SHOWN_ERRORS])
+    return digest(source.sources, mode, toolchain, source.name, repr(source.build), *beside)

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import campaigns, chosen_lab, collection, config, snapshot
+from runner import campaigns, chosen_lab, collection, config, references, snapshot, upstream
 from runner.errors import Cancelled, LabFailed, LabfleetError, WrongUse
 from runner.following import Follower
 from runner.homecoming import Destination, Home
@@ -23,9 +23,10 @@ from runner.lab import ForemanClient, Lab, LabAway, LabRefused
 from runner.labs import Connection
 from runner.local_lab import Start
 from runner.messages import Follow, Resume, Submit
-from runner.model import PROTOCOL, Campaign, Prepared, Result
+from runner.model import PROTOCOL, Campaign, Prepared, Result, Source
 from runner.notes import Note, Notes
 from runner.paths import LabPaths, home
+from runner.references import Needed
 from runner.report import View
 
 
@@ -55,8 +56,15 @@ def new_id(now: float) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{secrets.token_hex(2)}"
 
 
-def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, the_lab: Lab) -> Campaign:
-    """Return the campaign that an order means."""
+def describe(
+    order: Order,
+    project: config.Project,
+    taken: snapshot.Snapshot,
+    the_lab: Lab,
+    place: str = "",
+    needed: Sequence[tuple[Needed, snapshot.Snapshot]] = (),
+) -> Campaign:
+    """Return the campaign that an order means; ``needed``: what the project at ``place`` needs."""
     now = time.time()
     launch = project.launch
     return Campaign(
@@ -72,7 +80,12 @@ def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, th
         run_filter=order.run_filter,
         mode=order.mode,
         build=project.build,
-        launch=type(launch)(launch.program, launch.ini_files, launch.ned_path, (*launch.arguments, *order.arguments)),
+        launch=type(launch)(
+            launch.program,
+            launch.ini_files,
+            references.ned_path(project, place, [one for one, _ in needed]),
+            (*launch.arguments, *order.arguments),
+        ),
         environment={**the_lab.environment(os.environ), **project.environment},
         submitted=now,
         user=getuser(),
@@ -80,6 +93,22 @@ def describe(order: Order, project: config.Project, taken: snapshot.Snapshot, th
         batch=order.batch,
         dry_run=order.dry_run,
         limits=msgspec.structs.replace(project.limits, **order.limits),
+        omnetpp=project.omnetpp,
+        place=place,
+        references=tuple(
+            Source(
+                project=the_lab.project_id(one.project.id),
+                commit=state.commit,
+                tree=state.tree,
+                sources=state.sources,
+                place=one.place,
+                build=one.project.build,
+                references=one.references,
+                variable=one.variable,
+                origin=one.origin,
+            )
+            for one, state in needed
+        ),
     )
 
 
@@ -168,10 +197,17 @@ def _leave_on_signals() -> None:
 def _taken(order: Order, connection: Connection) -> tuple[Campaign, config.Project]:
     """Take the snapshot, bring it to the lab, and return the campaign that is to be submitted."""
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
-    the_lab = connection.lab
-    private = the_lab.paths.snapshots(project.id)
+    resolved = references.resolve(project, order.mode, upstream.Cache(LabPaths(home())).fetched)
+    taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
+    needed = list(zip(resolved.needed, others, strict=True))
+    return describe(order, project, taken, connection.lab, resolved.place, needed), project
+
+
+def _snapshot(project: config.Project, connection: Connection) -> snapshot.Snapshot:
+    """Take a project's snapshot and bring it to the lab."""
+    private = connection.lab.paths.snapshots(project.id)
     taken = snapshot.take(project.root, project.include, private)
-    server = the_lab.git_server(project.id)
+    server = connection.lab.git_server(project.id)
     snapshot.push(
         taken,
         private,
@@ -180,7 +216,7 @@ def _taken(order: Order, connection: Connection) -> tuple[Campaign, config.Proje
         receive_pack=server.receive_pack,
         identity=server.identity,
     )
-    return describe(order, project, taken, the_lab), project
+    return taken
 
 
 def _note(connection: Connection, campaign: Campaign, place: Destination) -> None:

@@ -16,6 +16,7 @@ from runner.messages import (
     AnyAnswer,
     AnyEvent,
     AnyRequest,
+    AskProducts,
     CampaignEnded,
     CampaignPrepared,
     CampaignRefused,
@@ -25,6 +26,8 @@ from runner.messages import (
     Explain,
     Explained,
     Follow,
+    Products,
+    PruneProducts,
     RunCommitted,
 )
 from runner.notes import Note, Notes
@@ -220,11 +223,22 @@ def explain(text: str, run: int | None) -> str:
         return answer.text
 
 
-def drain(host: str, *, drained: bool) -> None:
-    """Give a machine no more runs, or give it runs again.  Raises LabfleetError."""
+def products(*, prune: bool) -> Products:
+    """Return the lab's products; ``prune``: after those were removed that nobody needs.  Raises LabfleetError."""
+    request: AnyRequest = PruneProducts() if prune else AskProducts()
+    with _asking() as (client, _):
+        answer = client.ask(request)
+        if not isinstance(answer, Products):
+            raise LabFailed("the lab's foreman answered something else than its products")
+        return answer
+
+
+def drain(host: str, *, drained: bool) -> str:
+    """Give a machine no more runs, or give it runs again, and say so.  Raises LabfleetError."""
     request: AnyRequest = Drain(host, drained)
     with _asking() as (client, _):
         names = [machine.name for machine in client.machines().machines]
         if host not in names:
             raise WrongUse(f"there is no machine {host}", f"known: {', '.join(names) or 'none'}")
         client.ask(request)
+    return f"{host} gets {'no more runs' if drained else 'runs again'}"

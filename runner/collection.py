@@ -318,7 +318,20 @@ def manifest(
                 "key": prepared.key,
                 "commands": campaign.build.commands,
                 "toolchain": prepared.toolchain,
+                "features": {"enable": campaign.build.enable, "disable": campaign.build.disable},
             },
+            "references": [
+                {
+                    "place": reference.place,
+                    "origin": reference.origin,
+                    "commit": reference.commit,
+                    "tree": reference.tree,
+                    "key": prepared.references.get(reference.place, ""),
+                    "commands": reference.build.commands,
+                    "features": {"enable": reference.build.enable, "disable": reference.build.disable},
+                }
+                for reference in campaign.references
+            ],
             "program": prepared.program,
             "limits": msgspec.to_builtins(campaign.limits),
             "state": "cancelled" if cancelled else "done" if is_done else "failed",

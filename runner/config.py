@@ -9,24 +9,18 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from runner import project_file
+from runner import features, ide_files, project_file, recipe
 from runner.errors import WrongUse
+from runner.ide_files import listed
 from runner.model import Build, Launch, Limits
-from runner.omnetpp import opp_run
-from runner.paths import GENERATED
-from runner.project_file import Makemake, ProjectFile, ide_makemake, listed
+from runner.omnetpp import SUFFIXES, is_shared_library, opp_run
+from runner.project_file import ProjectFile, Reference
 
 #: The root of a project has one of these; the last three are the OMNeT++ IDE's.
 MARKERS = (project_file.NAME, ".oppbuildspec", ".project", ".nedfolders")
-
-#: What opp_makemake takes for C++.
-SOURCES = (".cc", ".cpp")
-
-#: How many levels of folders are searched for sources where nothing says where they are.
-DEPTH = 3
 
 DEFAULT_INI = "omnetpp.ini"
 
@@ -50,6 +44,12 @@ class Project:
     environment: dict[str, str]
     #: What a run may take, and what follows when it fails.
     limits: Limits = field(default_factory=Limits)
+    #: The version of OMNeT++ that it wants; empty: whichever is there.
+    omnetpp: str = ""
+    #: Its NED folders relative to the root, for projects that need this one.
+    ned_folders: tuple[str, ...] = ()
+    #: The projects that it needs.
+    references: tuple[Reference, ...] = ()
 
     @property
     def working_directory(self) -> Path:
@@ -66,17 +66,21 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
     folder = _existing_folder(folder)
     root = _root(folder)
     said = project_file.read(root)
+    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
     usual = Path(os.path.normpath(root / said.directory))
     directory = usual if folder == root else folder
     if not ini_files and directory == usual:
         ini_files = [os.path.relpath(root / ini, directory) for ini in said.ini]
-    build = _build(root, directory, said, mode)
+    build = recipe.build_of(root, directory, said, mode)
     launch = Launch(
         program=_program(root, directory, said, program, build, mode),
         ini_files=_ini_files(root, directory, ini_files),
         ned_path=_ned_path(root, directory, said),
-        arguments=_package_exclusions(root) + said.arguments,
+        arguments=said.arguments,
     )
+    needed_files = _needed_files(root, [directory / ini for ini in launch.ini_files or (DEFAULT_INI,)], build)
+    if not build.commands and launch.program and _is_path(launch.program):
+        needed_files += _inside(root, [directory / launch.program])
     return Project(
         root=root,
         directory=os.path.relpath(directory, root),
@@ -84,10 +88,44 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         name=root.name,
         build=build,
         launch=launch,
-        include=tuple(dict.fromkeys((*said.include, *_needed_files(root, directory, build, launch)))),
+        include=tuple(dict.fromkeys((*said.include, *needed_files))),
         environment=said.environment,
         limits=Limits(**said.limits),
+        omnetpp=said.omnetpp,
+        references=_references(root, said, build),
     )
+
+
+def load_needed(folder: Path, reference: Reference, *, mode: str = "release") -> Project:
+    """Return a project that another one needs: it is only built.  Raises WrongUse for what cannot work.
+
+    What the reference says of its build and features counts more than what its own labfleet.toml says.
+    """
+    root = _existing_folder(folder)
+    said = project_file.read(root)
+    if reference.features is not None:
+        said = replace(said, features=reference.features)
+    if reference.build is not None:
+        said = replace(said, build=reference.build)
+    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
+    build = recipe.build_of(root, root, said, mode)
+    return Project(
+        root=root,
+        directory=".",
+        id=_id(root),
+        name=root.name,
+        build=build,
+        launch=Launch(),
+        include=tuple(dict.fromkeys((*said.include, *_needed_files(root, [], build)))),
+        environment={},
+        ned_folders=said.ned_path or tuple(_listed_ned_folders(root)) or ("src" if (root / "src").is_dir() else ".",),
+        references=_references(root, said, build),
+    )
+
+
+def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:
+    """Return the projects that a project needs: those that labfleet.toml says, else those that its makefiles name."""
+    return ide_files.needed_projects(root, build.makefiles) if said.references is None else said.references
 
 
 # ---- where -------------------------------------------------------------------------------------------------
@@ -125,7 +163,7 @@ def _root(folder: Path) -> Path:
             return place
         if (place / ".git").exists():
             # A model of its own, deep inside somebody else's repository, does not need the rest.
-            own = (folder / "Makefile").is_file() or _has_sources(folder, depth=0)
+            own = (folder / "Makefile").is_file() or recipe.has_sources(folder, depth=0)
             return folder if own else place
     return folder
 
@@ -133,104 +171,6 @@ def _root(folder: Path) -> Path:
 def _id(root: Path) -> str:
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", root.name).strip("-") or "project"
     return f"{name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
-
-
-def _has_sources(folder: Path, depth: int = DEPTH) -> bool:
-    """Has this folder C++ sources, at most so many levels below it?"""
-    if not folder.is_dir():
-        return False
-    with os.scandir(folder) as found:
-        entries = list(found)
-    if any(entry.name.endswith(SOURCES) and entry.is_file() for entry in entries):
-        return True
-    return depth > 0 and any(
-        _has_sources(Path(entry.path), depth - 1)
-        for entry in entries
-        if entry.is_dir(follow_symlinks=False) and entry.name[0] != "." and entry.name not in GENERATED
-    )
-
-
-# ---- build -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """The commands that build the program, and where."""
-
-    folder: Path
-    commands: tuple[tuple[str, ...], ...] = ()
-    #: The folder whose Makefile the commands create, if they do.
-    creates: Path | None = None
-
-
-def _build(root: Path, directory: Path, said: ProjectFile, mode: str) -> Build:
-    """Return how the program comes into being; without commands if there is nothing to build."""
-    recipe = _recipe(root, directory, said, mode)
-    folders = (directory, root, root / "src", recipe.folder, recipe.creates)
-    makefiles = [
-        os.path.relpath(folder / "Makefile", root)
-        for folder in dict.fromkeys(folders)
-        if folder and (folder == recipe.creates or (folder / "Makefile").is_file())
-    ]
-    return Build(os.path.relpath(recipe.folder, root), recipe.commands, tuple(makefiles))
-
-
-def _recipe(root: Path, directory: Path, said: ProjectFile, mode: str) -> _Recipe:
-    """Return the build that labfleet.toml says, else that of a Makefile, else that of the C++ sources."""
-    named = Path(os.path.normpath(root / said.build_directory)) if said.build_directory else None
-    if said.build is not None:
-        return _Recipe(named or root, tuple(("sh", "-c", command) for command in said.build))
-    make = ("make", f"MODE={mode}")
-    for folder in (named,) if named else (root, directory, root / "src"):
-        if (folder / "Makefile").is_file():
-            if creates := _folder_of_missing_makefile(root, folder):
-                return _Recipe(folder, (("make", "makefiles"), make), creates)
-            return _Recipe(folder, (make,))
-    makemake = _makemake(root, directory, named)
-    if makemake is None:
-        return _Recipe(named or root)
-    return _Recipe(makemake.folder, (("opp_makemake", "-f", *makemake.options), make), makemake.folder)
-
-
-def _folder_of_missing_makefile(root: Path, folder: Path) -> Path | None:
-    """Return where ``make makefiles`` has yet to create a Makefile, as in a fresh INET; None if it has not.
-
-    An existing one is the person's own and stays; besides, INET's rule needs more than OMNeT++'s environment.
-    """
-    text = (folder / "Makefile").read_text(errors="replace")
-    if not re.search(r"^makefiles\s*:(?!=)", text, re.MULTILINE):
-        return None
-    specified = ide_makemake(root)
-    if specified is None or (specified.folder / "Makefile").is_file():
-        return None
-    return specified.folder
-
-
-# ---- sources without a Makefile ----------------------------------------------------------------------------
-
-
-def _makemake(root: Path, directory: Path, named: Path | None) -> Makemake | None:
-    """Return the call of opp_makemake that makes the Makefile; None if there are no sources."""
-    specified = ide_makemake(root)
-    if named:
-        folder = named if _has_sources(named) else None
-    elif specified and _has_sources(specified.folder):
-        folder = specified.folder
-    else:
-        folder = _source_folder(root, directory)
-    if folder is None:
-        return None
-    return specified if specified and specified.folder == folder else Makemake(folder)
-
-
-def _source_folder(root: Path, directory: Path) -> Path | None:
-    """Return the folder that has all the C++ sources found; None if there are none."""
-    if _has_sources(root, depth=0):
-        return root
-    holders = [folder for folder in (root / "src", directory) if folder != root and _has_sources(folder)]
-    if holders:
-        return Path(os.path.commonpath(holders))
-    return root if _has_sources(root) else None
 
 
 # ---- launch ------------------------------------------------------------------------------------------------
@@ -264,17 +204,17 @@ def _program(root: Path, directory: Path, said: ProjectFile, typed: str | None, 
 
 def _is_path(program: str) -> bool:
     """Is this a path or a shared library, rather than a name on PATH?"""
-    return "/" in program or program.endswith((".so", ".dylib"))
+    return "/" in program or is_shared_library(program)
 
 
 def _can_be_started(file: Path) -> bool:
-    return file.is_file() and (os.access(file, os.X_OK) or file.suffix in (".so", ".dylib"))
+    return file.is_file() and (os.access(file, os.X_OK) or is_shared_library(file.name))
 
 
 def _own_executable(root: Path, directory: Path, mode: str) -> str | None:
     """Return the executable that is named as its folder, as opp_makemake does; None if there is none."""
     for folder in (directory, root):
-        file = folder / (folder.name + ("_dbg" if mode == "debug" else ""))
+        file = folder / (folder.name + SUFFIXES.get(mode, ""))
         if _can_be_started(file):
             return _with_slash(os.path.relpath(file, directory))
     return None
@@ -314,8 +254,7 @@ def _ned_path(root: Path, directory: Path, said: ProjectFile) -> tuple[str, ...]
     """Return the NED folders relative to the working directory; empty where the program's default will do."""
     folders: Sequence[str] = said.ned_path
     if not folders:
-        # OMNeT++ refuses a NED path with a folder that is not there.
-        folders = [line for line in listed(root / ".nedfolders") if (root / line).is_dir()]
+        folders = _listed_ned_folders(root)
         if directory == root and folders in ([], ["."]):
             return ()
     if not folders:
@@ -324,20 +263,21 @@ def _ned_path(root: Path, directory: Path, said: ProjectFile) -> tuple[str, ...]
     return tuple(os.path.relpath(root / folder, directory) for folder in folders)
 
 
-def _package_exclusions(root: Path) -> tuple[str, ...]:
-    packages = listed(root / ".nedexclusions")
-    return ("-x", ";".join(packages)) if packages else ()
+def _listed_ned_folders(root: Path) -> list[str]:
+    """Return what .nedfolders lists; OMNeT++ refuses a NED path with a folder that is not there."""
+    return [line for line in listed(root / ".nedfolders") if (root / line).is_dir()]
 
 
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def _needed_files(root: Path, directory: Path, build: Build, launch: Launch) -> list[str]:
+def _needed_files(root: Path, ini_files: list[Path], build: Build) -> list[str]:
     """Return what has to travel although git may ignore it, as patterns that match nothing else."""
-    needed = [directory / ini for ini in launch.ini_files or (DEFAULT_INI,)]
-    needed += [root / makefile for makefile in build.makefiles]
-    needed += [root / ".oppfeaturestate", root / ".nedexclusions"]
-    if not build.commands and launch.program and _is_path(launch.program):
-        needed.append(directory / launch.program)
-    inside = [file for file in map(_located, needed) if file.is_file() and file.is_relative_to(root)]
-    return [glob.escape(os.path.relpath(file, root)) for file in inside]
+    made = [root / makefile for makefile in build.makefiles]
+    return _inside(root, [*ini_files, *made, root / features.STATE, root / features.EXCLUSIONS])
+
+
+def _inside(root: Path, files: list[Path]) -> list[str]:
+    """Return patterns for those of some files that are there, inside of the project."""
+    found = [file for file in map(_located, files) if file.is_file() and file.is_relative_to(root)]
+    return [glob.escape(os.path.relpath(file, root)) for file in found]

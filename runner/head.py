@@ -5,9 +5,10 @@ and a forced command behind it (playbooks/roles/head/files/gate.py).
 """
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,9 @@ RSYNC_MISSING = 23
 
 #: Fetches that may fail although the git server answers: the connection may have broken.
 MOST_FETCHES = 3
+
+#: Files that are named on one command line: it is one word for the head's gate, and words have a largest length.
+MOST_AT_ONCE = 200
 
 #: The head's system user.
 HEAD_USER = "labfleet"
@@ -36,8 +40,12 @@ class Head(Protocol):
         """Say whether the product store has a product."""
         ...
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Make a folder hold a product, complete or not at all; False if the store has none of that key."""
+    def contents(self) -> Mapping[str, int]:
+        """Return the files of all products that the store has, by their names, and their sizes."""
+        ...
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        """Copy files of the product store into a folder, all of them or what there is; False if one is missing."""
         ...
 
     def deliver(self, parcels: Iterable[Path]) -> None:
@@ -67,11 +75,16 @@ class SameMachine:
 
     def has_product(self, key: str) -> bool:
         """Look."""
-        return (self._paths.product(key) / "product.json").exists()
+        return self._paths.description(key).exists()
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Say whether it is there; it is the same folder."""
-        return (folder / "product.json").exists() and folder == self._paths.product(key)
+    def contents(self) -> Mapping[str, int]:
+        """Look."""
+        there = self._paths.contents.iterdir() if self._paths.contents.is_dir() else ()
+        return {path.name: path.stat().st_size for path in there}
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:  # noqa: ARG002
+        """There is nowhere else to fetch from."""
+        return False
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Rename the folders."""
@@ -128,23 +141,40 @@ class OverSsh:
         _fetch(mirror, self._address(f"{project}.git"), commit, self._ssh("git"))
 
     def has_product(self, key: str) -> bool:
-        """Ask for it without having it sent."""
-        answer = self._rsync("products", "-nrlpt", self._address(f"{key}/product.json"), f"{self._paths.home}/")
+        """Ask for its description."""
+        return self._has([f"{key}/product.json"])
+
+    def contents(self) -> Mapping[str, int]:
+        """Have the folder listed."""
+        answer = self._rsync("products", self._address("files/"))
+        if answer.status == RSYNC_MISSING:
+            return {}
+        _check(answer)
+        return _listed(answer.text)
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        """Copy them, many over one connection; what an interrupted transfer has brought into the folder is used."""
+        is_all_there = True
+        for begin in range(0, len(names), MOST_AT_ONCE):
+            some = names[begin : begin + MOST_AT_ONCE]
+            answer = self._rsync("products", "-t", *self._addresses(some), f"{folder}/")
+            # What cannot be written here ends with the same status as what is not there.
+            if answer.status == RSYNC_MISSING and not self._has(some):
+                is_all_there = False
+            else:
+                _check(answer)
+        return is_all_there
+
+    def _has(self, names: Sequence[str]) -> bool:
+        """Ask for files of the product store without having them sent."""
+        answer = self._rsync("products", "-nt", *self._addresses(names), f"{self._paths.home}/")
         if answer.status != RSYNC_MISSING:
             _check(answer)
         return answer.status == 0
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        """Copy a product from the store."""
-        half = folder.with_name(f".{folder.name}.new")
-        half.mkdir(parents=True, exist_ok=True)  # what an interrupted transfer brought is used again
-        answer = self._rsync("products", "-rlpt", "--delete", self._address(f"{key}/"), f"{half}/")
-        if answer.status == RSYNC_MISSING and not ((half / "product.json").exists() and self.has_product(key)):
-            shutil.rmtree(half)
-            return False
-        _check(answer)
-        os.rename(half, folder)
-        return True
+    def _addresses(self, names: Sequence[str]) -> list[str]:
+        """Return sources that come over one connection."""
+        return [self._address(names[0]), *(f":{name}" for name in names[1:])]
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Copy the folders over one connection, and remove them here."""
@@ -186,6 +216,12 @@ def _require_offer(server: str, ref: str, ssh: str) -> None:
         raise OSError(f"the git server does not answer: {error}") from error
     if not is_there:
         raise LookupError(f"the git server has no {ref}")
+
+
+def _listed(text: str) -> dict[str, int]:
+    """Return the files that rsync lists, and their sizes: ``-r--r--r--  1,234,567 2026/01/31 12:00:00 NAME``."""
+    words = (line.split(maxsplit=4) for line in text.splitlines() if line.startswith("-"))
+    return {line[4]: int(re.sub(r"\D", "", line[1])) for line in words if len(line) == 5}
 
 
 def _check(answer: shell.Result) -> None:

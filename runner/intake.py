@@ -1,6 +1,6 @@
-"""What comes in from the workers: events, and deliveries that are committed to the result store.
+"""What comes in from the workers: events, deliveries that are committed to the result store, and products.
 
-Two threads, one of which waits for Redis and the other for the disk; both hand what they have to the foreman's socket.
+Three threads, one of which waits for Redis, the others for the disk; all hand what they have to the foreman's socket.
 """
 
 import logging
@@ -11,9 +11,16 @@ from collections.abc import Callable
 
 import zmq
 
-from runner import results
+from runner import products, results
 from runner.job_queue import JobQueue
-from runner.messages import AttemptFailed, DeliveryFailed, RunCommitted, RunDelivered
+from runner.messages import (
+    AttemptFailed,
+    CampaignPrepared,
+    DeliveryFailed,
+    ProductMissing,
+    RunCommitted,
+    RunDelivered,
+)
 from runner.model import Attempt, Outcome, Past, encode
 from runner.paths import LabPaths
 
@@ -37,12 +44,13 @@ class Intake:
     ) -> None:
         self._paths, self._jobs, self._context, self._endpoint = paths, jobs, context, endpoint
         self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._of_products: queue.SimpleQueue[CampaignPrepared | ProductMissing] = queue.SimpleQueue()
         self._pause = threading.Event()
 
     def start(self) -> None:
         """Begin with what has arrived while nobody listened; should one of the threads ever end, the process ends."""
         self.look_again()
-        for work in (self._read_events, self._commit_deliveries):
+        for work in (self._read_events, self._commit_deliveries, self._take_products):
             threading.Thread(target=_or_end_all, args=(work,), daemon=True).start()
 
     def look_again(self) -> list[Outcome]:
@@ -65,6 +73,8 @@ class Intake:
             for event in events:
                 if isinstance(event, RunDelivered):
                     self._delivered.put(event.outcome)
+                elif isinstance(event, ProductMissing) or (isinstance(event, CampaignPrepared) and event.parcels):
+                    self._of_products.put(event)
                 else:
                     socket.send(encode(event))
             if events:
@@ -91,6 +101,35 @@ class Intake:
                 continue
             for event in fates:
                 socket.send(encode(event))
+
+    def _take_products(self) -> None:
+        """Read products before they are used: those that have arrived, and those that a host finds damaged.
+
+        A campaign is prepared when all its products are here; one that is not is told of as missing.
+        """
+        socket = self._outlet()
+        while True:
+            event = self._of_products.get()
+            try:
+                told = self._told_of(event)
+            except OSError as error:
+                log.warning("a product cannot be taken, the next try follows: %s", error)
+                self._pause.wait(COMMIT_PAUSE)
+                self._of_products.put(event)
+                continue
+            if told is not None:
+                socket.send(encode(told))
+
+    def _told_of(self, event: CampaignPrepared | ProductMissing) -> CampaignPrepared | ProductMissing | None:
+        match event:
+            case CampaignPrepared(campaign):
+                # All are taken, whatever becomes of the first ones: what was not delivered well, a host finds missing.
+                taken = {key: products.take(self._paths, key, parcel) for key, parcel in event.parcels}
+                lacking = [key for key, is_here in taken.items() if not is_here]
+                return ProductMissing(campaign, lacking[0]) if lacking else event
+            case ProductMissing(_, key):
+                # Should it be whole, whoever misses it has had bad luck on the way, and tries again.
+                return None if products.is_whole(self._paths, key) else event
 
     def _fate(self, outcome: Outcome) -> RunCommitted | AttemptFailed | DeliveryFailed:
         """Return what became of a delivery."""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runner.model import MODES
+
 #: Tells whether a file or folder of this machine is there.
 Exists = Callable[[str], bool]
 
@@ -122,8 +124,8 @@ def _omnetpp(item: Mapping[str, Any], exists: Exists) -> list[str]:
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         wrong.append("needs sha256, 64 hexadecimal digits as sha256sum prints them")
     modes = item.get("modes", ["release"])
-    if not isinstance(modes, list) or not modes or any(mode not in ("release", "debug") for mode in modes):
-        wrong.append("modes must be a list of release, debug")
+    if not isinstance(modes, list) or not modes or any(mode not in MODES for mode in modes):
+        wrong.append(f"modes must be a list of {', '.join(MODES)}")
     return wrong
 
 

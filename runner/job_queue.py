@@ -7,7 +7,7 @@ so whoever can write to a queue can order work but not choose code.
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +42,9 @@ PAUSE = 2.0
 
 #: Where the head tells its public CURVE key.
 LAB_KEY = "labfleet:key"
+
+#: Which machines serve.
+MACHINES = "labfleet:machines"
 
 Handler = Callable[[str], None]
 Connection = Redis
@@ -194,6 +197,10 @@ class JobQueue:
         """Tell the workers the head's public CURVE key."""
         self._redis.set(LAB_KEY, key)
 
+    def keep_machines(self, names: Collection[str]) -> None:
+        """Tell the workers which machines serve."""
+        self._redis.set(MACHINES, encode(sorted(names)))
+
     def keep_campaign(self, campaign: Campaign) -> None:
         """Make a campaign's description available to workers."""
         self._redis.set(f"labfleet:campaign:{campaign.id}", encode(campaign))
@@ -278,6 +285,11 @@ class WorkerEnd:
     def lab_key(self) -> bytes:
         """Return the head's public CURVE key.  Raises LookupError if the head's services have never run."""
         return self._kept(LAB_KEY)
+
+    def machines(self) -> frozenset[str] | None:
+        """Return the machines that serve; None if the foreman has not told yet."""
+        data: Any = self._redis.get(MACHINES)
+        return None if data is None else frozenset(decode(bytes(data), list[str]))
 
     def prepared(self, campaign: str) -> Prepared:
         """Return the outcome of a campaign's build job.  Raises LookupError if nobody keeps it."""

@@ -11,7 +11,7 @@ from collections import deque
 from time import monotonic
 
 from runner.job_queue import REFUSALS, WorkerEnd
-from runner.messages import Event, HostReport, RunProgressed
+from runner.messages import BuildProgressed, Event, HostReport, RunProgressed
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ ASK = 1.0
 PAUSE = 1.0
 
 #: Of these only the latest counts: one that has not left when the next is posted never does.
-_PASSING = (HostReport, RunProgressed)
+_PASSING = (HostReport, RunProgressed, BuildProgressed)
 
 
 class Line:

@@ -1,6 +1,6 @@
 """The values that pass between the parts, and how they look as JSON.
 
-All are frozen.  What the parts say to each other about them is in messages.py.  Whoever changes a field that travels
+All are frozen.  What the parts say to each other about them is in messages/.  Whoever changes a field that travels
 between client and lab raises :data:`PROTOCOL`.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 #: Version of everything that client, foreman and workers say to each other.
-PROTOCOL = 3
+PROTOCOL = 4
 
 #: What became of one attempt at a run: it is done; the simulation said what is wrong; a signal ended it; it took too
 #: long; its simulation time stood still; it took too much memory; its machine or worker is gone; nobody wants it any
@@ -20,6 +20,9 @@ Kind = Literal["done", "error", "crash", "timeout", "stalled", "out-of-memory", 
 
 #: Kinds that are the run's own failure: it is begun again only as often as ``Limits.retries`` says.
 OWN_FAILURES: frozenset[Kind] = frozenset({"error", "crash", "timeout", "stalled", "out-of-memory"})
+
+#: How a model is built, and with which of OMNeT++'s programs it runs.
+MODES = ("release", "debug", "sanitize")
 
 T = TypeVar("T")
 
@@ -31,6 +34,12 @@ def _check_name(name: str) -> None:
     """Raise ValueError for what could be more than the name of a file or folder."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name")
+
+
+def _check_place(place: str) -> None:
+    """Raise ValueError for what is not a folder below another one."""
+    if any(part in ("", ".", "..") for part in place.split("/")):
+        raise ValueError(f"{place!r} is no place for a project")
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -49,6 +58,43 @@ class Build(Value, frozen=True):
     commands: tuple[tuple[str, ...], ...] = ()
     #: The Makefiles to ask for their target, in this order, when no program is named.
     makefiles: tuple[str, ...] = ()
+    #: Project features that ``opp_featuretool`` switches on or off before; the others stay as the project has them.
+    enable: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+
+
+class Source(Value, frozen=True):
+    """A project at one revision, and how it is built."""
+
+    #: Identifies the project at the git server, e.g. ``inet-1f3a9c04``.
+    project: str
+    commit: str
+    tree: str
+    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    sources: str
+    #: Where its folder stands among those of a campaign, as at home: ``inet``, ``libs/inet``.
+    place: str
+    build: Build
+    #: Places of the projects that it needs, and of those that they need: each stands before those that need it.
+    references: tuple[str, ...] = ()
+    #: The variable by which makefiles are told where it stands; empty where they expect it just there.
+    variable: str = ""
+    #: For people: the folder or the URL and revision that it is from.
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere, or be more than the name of a variable."""
+        for name in (self.project, self.tree, self.commit):
+            _check_name(name)
+        for place in (self.place, *self.references):
+            _check_place(place)
+        if self.variable and not re.fullmatch(r"[A-Za-z_]\w*", self.variable, re.ASCII):
+            raise ValueError(f"{self.variable!r} is no variable")
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.place.rpartition("/")[2]
 
 
 class Launch(Value, frozen=True):
@@ -116,16 +162,42 @@ class Campaign(Value, frozen=True):
     #: Only list the runs.
     dry_run: bool = False
     limits: Limits = Limits()
+    #: The version of OMNeT++ that it wants, or the beginning of it; empty: that of the environment.
+    omnetpp: str = ""
+    #: Where the project's folder stands among those of its references; empty: there are none, its name will do.
+    place: str = ""
+    #: The projects that this one needs, in the order in which they are built.
+    references: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or make no sense."""
         for name in (self.id, self.project, self.tree, self.commit):
             _check_name(name)
+        _check_place(self.place or self.name)
+        places = [reference.place for reference in self.references]
+        if len({*places, self.place or self.name}) <= len(places):
+            raise ValueError("two projects cannot stand at the same place")
+        for number, reference in enumerate(self.references):
+            if not set(reference.references) <= set(places[:number]):
+                raise ValueError(f"{reference.place} comes before what it needs")
         parts = self.directory.split("/")
         if "/" in self.name or self.name in ("", ".", "..") or self.directory.startswith("/") or ".." in parts:
             raise ValueError("a campaign must stay in its project")
         if (self.jobs is not None and self.jobs < 1) or (self.batch is not None and self.batch < 1):
             raise ValueError("jobs and batch are whole numbers from 1")
+
+    @property
+    def source(self) -> Source:
+        """The project itself, as one of those that are built."""
+        return Source(
+            self.project,
+            self.commit,
+            self.tree,
+            self.sources,
+            self.place or self.name,
+            self.build,
+            tuple(reference.place for reference in self.references),
+        )
 
 
 class Run(Value, frozen=True):
@@ -225,10 +297,20 @@ class Prepared(Value, frozen=True):
     program: tuple[str, ...]
     toolchain: str
     runs: tuple[Run, ...]
+    #: Place → key of the references.
+    references: dict[str, str] = {}
+    #: Folders with shared libraries of the references, beginning with their places.
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all products that the runs need."""
+        return (self.key, *self.references.values())
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
-        _check_name(self.key)
+        for key in self.keys:
+            _check_name(key)
 
 
 class Result(Value, frozen=True):

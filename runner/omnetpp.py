@@ -6,10 +6,13 @@ The command line and the query mode are those of the Simulation Manual's chapter
 import os
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.model import Launch, Run
+
+#: What the modes append to the names of programs and libraries.
+SUFFIXES = {"debug": "_dbg", "sanitize": "_sanitize"}
 
 # ---- argument lists ----------------------------------------------------------------------------------------------
 
@@ -19,16 +22,40 @@ def program_command(program: str, mode: str) -> tuple[str, ...]:
 
     ``program`` is an absolute path, a name on PATH (no slash), or relative to the working directory.
     """
-    folder, name = os.path.split(program)
-    if name.endswith((".so", ".dylib")):
-        bare = name.rsplit(".", 1)[0].removeprefix("lib").removesuffix("_dbg")
-        return (opp_run(mode), "-l", os.path.join(folder or ".", bare))
-    return (program,)
+    return (opp_run(mode), *load_options([program])) if is_shared_library(program) else (program,)
+
+
+def is_shared_library(path: str) -> bool:
+    """Say whether a file is one that opp_run has to load."""
+    return path.endswith((".so", ".dylib"))
 
 
 def opp_run(mode: str) -> str:
     """Return the name of OMNeT++'s own program for models that bring none."""
-    return "opp_run_dbg" if mode == "debug" else "opp_run"
+    return f"opp_run{SUFFIXES.get(mode, '')}"
+
+
+def load_options(libraries: Sequence[str]) -> tuple[str, ...]:
+    """Return the options by which OMNeT++'s own program loads shared libraries; it appends the mode's suffix itself."""
+    return tuple(word for library in libraries for word in ("-l", _bare(library)))
+
+
+def _bare(library: str) -> str:
+    """Return a shared library's path without what its name has more than opp_run wants to know."""
+    folder, name = os.path.split(library)
+    bare = name.rsplit(".", 1)[0].removeprefix("lib")
+    for suffix in SUFFIXES.values():
+        bare = bare.removesuffix(suffix)
+    return os.path.join(folder or ".", bare)
+
+
+def with_libraries(environment: Mapping[str, str], top: str, folders: Sequence[str]) -> dict[str, str]:
+    """Return an environment in which shared libraries are also found in some folders below ``top``."""
+    if not folders:
+        return dict(environment)
+    given = environment.get("LD_LIBRARY_PATH", "")  # an empty part of it would be the working directory
+    searched = [*([given] if given else []), *(os.path.join(top, folder) for folder in folders)]
+    return {**environment, "LD_LIBRARY_PATH": ":".join(searched)}
 
 
 def _model_options(launch: Launch) -> tuple[str, ...]:

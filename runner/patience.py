@@ -1,7 +1,7 @@
 """Patience with the head: what it does not do now, as its sshd or the network is away, is asked of it again."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +36,13 @@ class Patient:
         """Ask."""
         return self._insist(lambda: self._head.has_product(key))
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
+    def contents(self) -> Mapping[str, int]:
+        """Ask."""
+        return self._insist(self._head.contents)
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
         """Fetch."""
-        return self._insist(lambda: self._head.fetch_product(key, folder))
+        return self._insist(lambda: self._head.fetch(names, folder))
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Deliver."""

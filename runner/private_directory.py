@@ -3,13 +3,13 @@
 From the project's root down to the working directory there are real directories (a spine); what lies beside the spine
 is linked; the files of the working directory are copied, and its folders are real, with links to their files.  So a
 relative path means what it means at home, a new file is a real one in a real directory, and the whole costs
-milliseconds however large the project is.
+milliseconds however large the project is.  The projects that it needs are links, at the places that they have at home.
 """
 
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +23,15 @@ MOST_LINKS = 500
 
 _FOLDER = "folder"
 
+#: Of a project that needs no other.
+NOTHING: Mapping[str, Path] = {}
+
 
 @dataclass
 class PrivateDirectory:
     """A private directory, and what was in it before anything ran."""
 
-    #: Parent of the project's root; everything inside belongs to one process.
+    #: The project's root is in there, and what it needs beside it; everything inside belongs to one process.
     top: Path
     root: Path
     #: Where the program runs.
@@ -38,25 +41,32 @@ class PrivateDirectory:
     _at_first: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, top: Path, name: str, checkout: Path, directory: str) -> "PrivateDirectory":
+    def create(
+        cls, top: Path, place: str, checkout: Path, directory: str, beside: Mapping[str, Path] = NOTHING
+    ) -> "PrivateDirectory":
         """Lay out a private directory ``top`` for running in ``directory`` of a checkout.
 
-        ``name`` is the project root's name at home.  Raises FileNotFoundError if the checkout has no such directory.
+        ``place``: where the project's root stands below ``top``, its name at home or more; ``beside``: place → checkout
+        of the projects that it needs.  Raises FileNotFoundError if the checkout has no such directory.
         """
-        root = top / name
+        root = top / place
         parts = [part for part in directory.split("/") if part not in ("", ".")]
         private = cls(top, root, root.joinpath(*parts))
         try:
-            private._lay_out(checkout, parts)
+            private._lay_out(checkout, parts, beside)
         except OSError:  # e.g. a full disk: what is there of it takes room
             private.remove()
             raise
         return private
 
-    def _lay_out(self, checkout: Path, parts: Sequence[str]) -> None:
+    def _lay_out(self, checkout: Path, parts: Sequence[str], beside: Mapping[str, Path]) -> None:
         """Make the spine, its links and the working directory."""
         source, target = checkout, self.root
         target.mkdir(parents=True)
+        for place, other in beside.items():
+            link = self.top / place
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(other, link)
         for part in parts:
             _link_all(source, target, skip=part)
             source, target = source / part, target / part

@@ -2,11 +2,15 @@
 
 import difflib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runner import omnetpp, shell
 from runner.errors import WrongUse
+from runner.features import EXCLUSIONS
+from runner.ide_files import listed
 from runner.model import Campaign, Run
+from runner.toolchain import lacks_mode
 
 #: Seconds that a program gets to list its runs; the builder serves everybody.
 QUERY_SECONDS = 60.0
@@ -40,13 +44,36 @@ def find(campaign: Campaign, target: str | None, checkout: Path) -> tuple[str, .
     return omnetpp.program_command(given, campaign.mode)
 
 
-def list_runs(campaign: Campaign, argv: tuple[str, ...], working_directory: Path) -> tuple[Run, ...]:
+def with_needed(argv: tuple[str, ...], campaign: Campaign, libraries: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return how a program is started that is OMNeT++'s own: it loads the libraries of the projects that are needed.
+
+    ``libraries``: place of a project → its shared libraries, relative to it.
+    """
+    if argv[0] != omnetpp.opp_run(campaign.mode):
+        return argv
+    start = os.path.join(campaign.source.place, campaign.directory)
+    names = [os.path.relpath(os.path.join(place, one), start) for place, found in libraries.items() for one in found]
+    return (argv[0], *omnetpp.load_options(names), *argv[1:])
+
+
+def without_excluded(argv: tuple[str, ...], campaign: Campaign, checkouts: Sequence[Path]) -> tuple[str, ...]:
+    """Return how a program is started that loads no NED package which one of the projects excludes.
+
+    Who gives an ``-x`` of their own means that one alone.
+    """
+    packages = dict.fromkeys(name for checkout in checkouts for name in listed(checkout / EXCLUSIONS))
+    if not packages or any(argument.startswith("-x") for argument in campaign.launch.arguments):
+        return argv
+    return (*argv, "-x", ";".join(packages))
+
+
+def list_runs(
+    campaign: Campaign, argv: tuple[str, ...], working_directory: Path, environment: Mapping[str, str]
+) -> tuple[Run, ...]:
     """Ask the program which runs there are.  Raises WrongUse with the program's own words."""
     question = omnetpp.query_command(argv, campaign.launch, campaign.config, campaign.run_filter)
     try:
-        answer = shell.run(
-            question, cwd=working_directory, env=campaign.environment, check=False, seconds=QUERY_SECONDS
-        )
+        answer = shell.run(question, cwd=working_directory, env=environment, check=False, seconds=QUERY_SECONDS)
     except TimeoutError as error:
         raise WrongUse(
             f"asked for the runs of {campaign.config}, {error}",
@@ -55,10 +82,11 @@ def list_runs(campaign: Campaign, argv: tuple[str, ...], working_directory: Path
     except OSError as error:
         raise WrongUse(
             f"{argv[0]} cannot be started: {error.strerror}",
-            "name the simulation program with --program, or `program` in labfleet.toml",
+            lacks_mode(environment, campaign.mode)
+            or "name the simulation program with --program, or `program` in labfleet.toml",
         ) from None
     if answer.status != 0:
-        raise _refusal(campaign, argv, working_directory, answer)
+        raise _refusal(campaign, argv, working_directory, environment, answer)
     runs = omnetpp.parse_runs(answer.text)
     if not runs:
         raise WrongUse(
@@ -68,14 +96,20 @@ def list_runs(campaign: Campaign, argv: tuple[str, ...], working_directory: Path
     return runs
 
 
-def _refusal(campaign: Campaign, argv: tuple[str, ...], working_directory: Path, answer: shell.Result) -> WrongUse:
+def _refusal(
+    campaign: Campaign,
+    argv: tuple[str, ...],
+    working_directory: Path,
+    environment: Mapping[str, str],
+    answer: shell.Result,
+) -> WrongUse:
     """Return the error for a program that would not list its runs."""
     output = (answer.stderr + b"\n" + answer.stdout).decode(errors="replace")
     text = omnetpp.error_text(output) or output.strip()[-800:] or f"exit status {answer.status}"
     question = omnetpp.configurations_command(argv, campaign.launch)
-    listed = shell.run(question, cwd=working_directory, env=campaign.environment, check=False, seconds=QUERY_SECONDS)
-    known = omnetpp.parse_configurations(listed.text)
-    if listed.status == 0 and known and campaign.config not in known:
+    asked = shell.run(question, cwd=working_directory, env=environment, check=False, seconds=QUERY_SECONDS)
+    known = omnetpp.parse_configurations(asked.text)
+    if asked.status == 0 and known and campaign.config not in known:
         ini_files = ", ".join(campaign.launch.ini_files) or "omnetpp.ini"
         meant = difflib.get_close_matches(campaign.config, known, n=1)
         hint = (f"did you mean {meant[0]}?  " if meant else "") + f"known: {', '.join(known)}"

@@ -1,12 +1,11 @@
-"""The files in which a project describes itself: labfleet.toml, and those of the OMNeT++ IDE.
+"""labfleet.toml: what a project says of itself.
 
-labfleet.toml is checked as a whole before anything happens, and all mistakes in it are reported at once, each
+It is checked as a whole before anything happens, and all mistakes in it are reported at once, each
 with its line.  docs/labfleet.toml.md describes its keys for people.
 """
 
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ _EITHER = "a string or an array of strings"
 _TABLE = "a table of strings"
 _QUANTITY = "a string or an integer"
 _NUMBER = "an integer"
+_FEATURES = "a table with `enable` and `disable`, arrays of strings"
+_REFERENCES = "an array of tables, [[reference]]"
 
 #: Every key, and what its value must be.
 KEYS = {
@@ -41,7 +42,20 @@ KEYS = {
     "memory": _QUANTITY,
     "retries": _NUMBER,
     "max-failures": _NUMBER,
+    "omnetpp": _STRING,
+    "features": _FEATURES,
     "environment": _TABLE,
+    "reference": _REFERENCES,
+}
+
+#: Those of a [[reference]].
+REFERENCE_KEYS = {
+    "path": _STRING,
+    "git": _STRING,
+    "revision": _STRING,
+    "name": _STRING,
+    "features": _FEATURES,
+    "build": _EITHER,
 }
 
 #: Keys whose values are paths relative to the project's root, inside of it.
@@ -49,6 +63,32 @@ _PATHS = ("build-directory", "program", "directory", "ini", "ned-path", "include
 
 #: Where a key stands: ``("program",)``, ``("environment", "SEED")``.
 _Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which of a project's features are switched on and off."""
+
+    enable: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another project that this one needs: a folder, or a revision of a repository."""
+
+    #: Relative to the project's root, or absolute; None for a repository.
+    path: str | None = None
+    git: str = ""
+    revision: str = ""
+    name: str = ""
+    #: None: as its own labfleet.toml says.
+    features: Features | None = None
+    build: tuple[str, ...] | None = None
+    #: The variable by which makefiles name it; empty if that is not known.
+    variable: str = ""
+    #: Where this is said, for people.
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +105,13 @@ class ProjectFile:
     include: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    #: The version of OMNeT++ that is wanted, e.g. 6.2; empty: whichever is there.
+    omnetpp: str = ""
     #: The limits of runs that are given, by the names of model.Limits.
     limits: dict[str, Any] = field(default_factory=dict)
+    features: Features = Features()
+    #: None: the project's makefiles tell.
+    references: tuple[Reference, ...] | None = None
 
 
 def read(root: Path) -> ProjectFile:
@@ -78,21 +123,48 @@ def read(root: Path) -> ProjectFile:
     if not file.is_file():
         return ProjectFile()
     text, content = _parsed(file)
+    lines = _lines_of_keys(text)
     if mistakes := list(_mistakes(content, root)):
-        lines = _lines_of_keys(text)
-        located = sorted((lines[key], sentence) for key, sentence in mistakes)
+        located = sorted((_line_of(key, lines), sentence) for key, sentence in mistakes)
         raise WrongUse("\n".join(f"{NAME}, line {line}: {sentence}" for line, sentence in located), _HINT)
     values: dict[str, Any] = {
         key.replace("-", "_"): value if KEYS[key] in (_STRING, _TABLE) else tuple(_strings(value))
         for key, value in content.items()
-        if key not in quantities.LIMITS
+        if key not in quantities.LIMITS and key not in ("features", "reference")
     }
     limits = {
         key.replace("-", "_"): quantities.limit(key, str(value))
         for key, value in content.items()
         if key in quantities.LIMITS
     }
-    return ProjectFile(**values, limits=limits)
+    return ProjectFile(
+        **values,
+        limits=limits,
+        features=_features(content.get("features")) or Features(),
+        references=_references(content["reference"], lines) if "reference" in content else None,
+    )
+
+
+def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple[Reference, ...]:
+    """Return what [[reference]] says."""
+    return tuple(
+        Reference(
+            path=table.get("path"),
+            git=table.get("git", ""),
+            revision=table.get("revision", ""),
+            name=table.get("name", ""),
+            features=_features(table.get("features")),
+            build=tuple(_strings(table["build"])) if "build" in table else None,
+            said=f"{NAME}, line {_line_of(('reference', str(number)), lines)}",
+        )
+        for number, table in enumerate(tables)
+    )
+
+
+def _features(table: dict[str, list[str]] | None) -> Features | None:
+    if table is None:
+        return None
+    return Features(tuple(table.get("enable", ())), tuple(table.get("disable", ())))
 
 
 def _parsed(file: Path) -> tuple[str, dict[str, Any]]:
@@ -116,54 +188,6 @@ def _strings(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-# ---- the OMNeT++ IDE's files -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Makemake:
-    """A call of opp_makemake: where, and with which options besides ``-f``."""
-
-    folder: Path
-    options: tuple[str, ...] = ("--deep",)
-
-
-def ide_makemake(root: Path) -> Makemake | None:
-    """Return the first call of opp_makemake that the OMNeT++ IDE makes, by .oppbuildspec; None if it makes none.
-
-    Options that begin with ``--meta:`` are the IDE's own (OMNeT++ User Guide, "C++ Development").
-    """
-    file = root / ".oppbuildspec"
-    if not file.is_file():
-        return None
-    from xml.parsers import expat
-
-    entries: list[dict[str, str]] = []
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = lambda tag, attributes: entries.append(attributes) if tag == "dir" else None
-    try:
-        parser.Parse(file.read_bytes(), True)
-        for entry in entries:
-            if entry.get("type") == "makemake":
-                options = shlex.split(entry.get("makemake-options", "--deep"))
-                plain = [option for option in options if not option.startswith("--meta:") and option != "-f"]
-                return Makemake(Path(os.path.normpath(root / entry.get("path", "."))), tuple(plain))
-    except (expat.ExpatError, ValueError) as error:
-        hint = "save it anew in the OMNeT++ IDE, or delete it"
-        raise WrongUse(f"{file} is damaged: {error}", hint) from error
-    return None
-
-
-def listed(file: Path) -> list[str]:
-    """Return the lines of .nedfolders or .nedexclusions; none if there is no such file.
-
-    Without blanks, comments, and OMNeT++ 4's lines ``-package``, which opp_featuretool ignores too.
-    """
-    if not file.is_file():
-        return []
-    lines = (line.strip() for line in file.read_text(errors="replace").splitlines())
-    return [line for line in lines if line and line[0] not in "#-"]
-
-
 # ---- mistakes in labfleet.toml -----------------------------------------------------------------------------
 
 
@@ -174,17 +198,28 @@ def _mistakes(content: dict[str, Any], root: Path) -> Iterator[tuple[_Key, str]]
             yield (key,), f"unknown key `{key}`{_suggestion(key)}"
         elif not _has_type(value, KEYS[key]):
             yield (key,), f"`{key}` must be {KEYS[key]}, not {_type_name(value)}"
-        elif KEYS[key] == _TABLE:
-            yield from _wrong_variables(value)
-        elif key in quantities.LIMITS:
-            try:
-                quantities.limit(key, str(value))
-            except ValueError as error:
-                yield (key,), f"`{key}`: {error}"
         else:
-            for text in _strings(value):
-                if trouble := _trouble(key, text, root):
-                    yield (key,), f"`{key}`: {trouble}"
+            yield from _wrong_content(key, value, root)
+
+
+def _wrong_content(key: str, value: Any, root: Path) -> Iterator[tuple[_Key, str]]:
+    """Yield what is wrong with a value that has the right type."""
+    if KEYS[key] == _TABLE:
+        yield from _wrong_variables(value)
+    elif KEYS[key] == _FEATURES:
+        yield from _wrong_features((key,), value)
+    elif KEYS[key] == _REFERENCES:
+        for number, table in enumerate(value):
+            yield from _wrong_reference((key, str(number)), table)
+    elif key in quantities.LIMITS:
+        try:
+            quantities.limit(key, str(value))
+        except ValueError as error:
+            yield (key,), f"`{key}`: {error}"
+    else:
+        for text in _strings(value):
+            if trouble := _trouble(key, text, root):
+                yield (key,), f"`{key}`: {trouble}"
 
 
 def _suggestion(key: str) -> str:
@@ -195,8 +230,10 @@ def _suggestion(key: str) -> str:
 
 
 def _has_type(value: Any, wanted: str) -> bool:
-    if wanted == _TABLE:
-        return isinstance(value, dict)  # each variable is looked at by itself
+    if wanted in (_TABLE, _FEATURES):
+        return isinstance(value, dict)  # what is in it is looked at by itself
+    if wanted == _REFERENCES:
+        return isinstance(value, list) and all(isinstance(item, dict) for item in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return wanted in (_QUANTITY, _NUMBER)
     if isinstance(value, str):
@@ -216,6 +253,12 @@ def _trouble(key: str, text: str, root: Path) -> str:
     """Return what is wrong with one string; empty if nothing is."""
     if not text.strip():
         return "an empty string says nothing"
+    if key == "omnetpp":
+        return "" if re.fullmatch(r"\d+(\.\w+)*", text) else f'{text} is no version; one is "6.2" or "6.2.0"'
+    return _trouble_of_path(key, text, root)
+
+
+def _trouble_of_path(key: str, text: str, root: Path) -> str:
     if key not in _PATHS or (key == "program" and os.path.isabs(text)):
         return ""  # an absolute program is one that every machine of the lab has
     if os.path.isabs(text):
@@ -239,6 +282,36 @@ def _wrong_variables(table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
             yield key, f"the environment variable `{name}` must be a string, not {_type_name(value)}"
 
 
+def _wrong_features(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
+    for name, value in table.items():
+        if name not in ("enable", "disable"):
+            yield (*key, name), f"unknown key `{name}` in `features`: it has `enable` and `disable`"
+        elif not _has_type(value, _ARRAY) or not all(item.strip() for item in value):
+            yield (*key, name), f"`features.{name}` must be {_ARRAY}, not {_type_name(value)}"
+    if not any(name in table for name in ("enable", "disable")):
+        yield key, f"`features` must be {_FEATURES}"
+
+
+def _wrong_reference(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
+    for name, value in table.items():
+        wanted = REFERENCE_KEYS.get(name)
+        if wanted is None:
+            yield (*key, name), f"unknown key `{name}` of a reference; it has {', '.join(REFERENCE_KEYS)}"
+        elif not _has_type(value, wanted):
+            yield (*key, name), f"`{name}` of a reference must be {wanted}, not {_type_name(value)}"
+        elif wanted == _FEATURES:
+            yield from _wrong_features((*key, name), value)
+        elif not all(text.strip() for text in _strings(value)):
+            yield (*key, name), f"`{name}` of a reference: an empty string says nothing"
+    if ("path" in table) == ("git" in table):
+        yield key, "a reference has either `path`, a folder, or `git`, a URL"
+    elif ("git" in table) != ("revision" in table):
+        yield key, "`git` and `revision` of a reference belong together"
+    folder = table.get("name")
+    if isinstance(folder, str) and folder.strip() and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
+        yield (*key, "name"), f"`{folder}` cannot be the name of a folder"
+
+
 # ---- line numbers, which tomllib keeps to itself -----------------------------------------------------------
 
 
@@ -252,6 +325,8 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
 
     places: dict[_Key, int] = {}
     table: _Key = ()
+    #: How many tables of an array there have been.
+    counts: dict[str, int] = {}
     statement: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):
         statement.append(line)
@@ -261,12 +336,25 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
             continue  # the value goes on in the next line
         is_header = statement[0].lstrip().startswith("[")
         keys = list(_keys(content, () if is_header else table))
+        if is_header and keys:
+            name = keys[0][0]
+            if statement[0].lstrip().startswith("[[") and len(keys) == 1:
+                counts[name] = counts.get(name, -1) + 1
+                keys.append((name,))
+            keys = [(name, str(counts[name]), *key[1:]) if name in counts else key for key in keys]
         for key in keys:
             places.setdefault(key, number - len(statement) + 1)
         if is_header:
             table = keys[-1]
         statement = []
     return places
+
+
+def _line_of(key: _Key, lines: dict[_Key, int]) -> int:
+    """Return the line of a key, or of what it is in where that is written in one."""
+    while key not in lines:
+        key = key[:-1]
+    return lines[key]
 
 
 def _keys(content: dict[str, Any], table: _Key) -> Iterator[_Key]:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from runner import usage
 from runner.model import OWN_FAILURES, Campaign, File, Outcome, Past, decode, encode
 from runner.paths import AttemptPaths, CampaignPaths, LabPaths, build_log_parcel, parsed_parcel
 
@@ -261,18 +260,6 @@ def _put_in_place(half: Path, path: Path, *, replace: bool) -> bool:
     finally:
         half.unlink()
     return True
-
-
-def take_product(store: LabPaths, key: str, parcel: str) -> None:
-    """Put a delivered product into the product store; the first of a key stays.  No parcel: it is there already."""
-    delivered, place = store.incoming / Path(parcel).name, store.product(key)
-    if parcel and place.exists():
-        shutil.rmtree(delivered, ignore_errors=True)
-    elif parcel:
-        place.parent.mkdir(exist_ok=True)
-        os.rename(delivered, place)
-    if place.exists():
-        usage.note_use(place / "product.json")
 
 
 def take_build_log(store: LabPaths, campaign: str) -> None:

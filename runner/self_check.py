@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 from msgspec import field
 
-from runner import curve, head, knock, shell
+from runner import curve, distcc, head, knock, shell
 from runner.knock import Knock, Met
 from runner.machine import Machine, WorkerSettings
 from runner.model import Value, encode
@@ -170,10 +170,9 @@ def _ssh(kind: str, folder: Path, settings: WorkerSettings) -> str:
 def _helpers(distcc_hosts: Path) -> list[str]:
     """Return the machines that compile for this one, as distcc is told."""
     try:
-        words = distcc_hosts.read_text().split()
+        return [helper.entry for helper in distcc.listed(distcc_hosts.read_text()) if not helper.is_here]
     except OSError:
         return []
-    return [word for word in words if not word.startswith(("localhost", "-", "#"))]
 
 
 def _distcc(entry: str) -> Knock:

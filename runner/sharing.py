@@ -41,14 +41,12 @@ def are_equal(one: Path, other: Path) -> bool:
 
 
 def is_same_alone(
-    campaign: Campaign, prepared: Prepared, checkout: Path, outcome: Outcome, root: Path, top: Path, run: RunAlone
+    campaign: Campaign, prepared: Prepared, outcome: Outcome, root: Path, private: PrivateDirectory, run: RunAlone
 ) -> bool:
     """Say whether a run leaves the same when it is done again in a process of its own.
 
-    ``root``: where the files of its outcome are; ``top``: a private directory for the new process, removed afterwards;
-    ``run`` does it.
+    ``root``: where the files of its outcome are; ``private``: for the new process, removed afterwards; ``run`` does it.
     """
-    private = PrivateDirectory.create(top, campaign.name, checkout, campaign.directory)
     command = omnetpp.simulation_command(prepared.program, campaign.launch, campaign.config, [outcome.run])
     try:
         status = run(command, private.working_directory)

@@ -1,4 +1,4 @@
-"""Which compiler and which OMNeT++ an environment has: part of a build's key."""
+"""Which compiler and which OMNeT++ an environment has, part of a build's key; and another OMNeT++ that is to be had."""
 
 import hashlib
 import os
@@ -7,12 +7,88 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from runner import shell
+import msgspec
+
+from runner import omnetpp, shell
+from runner.errors import WrongUse
+from runner.model import Campaign
 
 #: Variables that makefiles, compilers and linkers read by custom: what they hold decides what is built.
 _BUILD_VARIABLE = re.compile(
     r"CC|CXX|CPP|LD|AR|AS|(?!MAKE|MF)\w*FLAGS|\w*LIBS|\w*_PROJ|CPATH|\w*INCLUDE_PATH|LIBRARY_PATH|COMPILER_PATH"
 )
+
+
+#: The folder in which the worker image has the versions of OMNeT++ side by side, each in one of its own.
+SHELF = "omnetpp"
+
+_VERSION = re.compile(r"\d+(\.\w+)*")
+
+
+def chosen(campaign: Campaign) -> Campaign:
+    """Return a campaign with the environment of the OMNeT++ that it wants.
+
+    Raises WrongUse, which lists those that there are.
+    """
+    wanted = campaign.omnetpp
+    if not wanted:
+        return campaign
+    root = _root(campaign.environment)
+    if root is None:
+        raise WrongUse(
+            f"{campaign.name} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first"
+        )
+    there = _installed(root)
+    fitting = [version for version in there if f"{version}.".startswith(f"{wanted}.")]
+    if not fitting:
+        raise WrongUse(
+            f"{campaign.name} wants OMNeT++ {wanted}, which is not there",
+            f"there is {', '.join(sorted(there, key=_in_order))}; `omnetpp` in labfleet.toml says which it is to be",
+        )
+    best = there[max(fitting, key=_in_order)]
+    return campaign if best == root else msgspec.structs.replace(campaign, environment=_moved(campaign, root, best))
+
+
+def _root(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder of the OMNeT++ that is on PATH."""
+    tool = shutil.which("opp_configfilepath", path=environment.get("PATH", os.defpath))
+    return Path(tool).resolve().parent.parent if tool else None
+
+
+def _installed(root: Path) -> dict[str, Path]:
+    """Return version → folder of the OMNeT++ in one folder, and of those beside it if it stands on a shelf of them."""
+    if root.parent.name == SHELF and _VERSION.fullmatch(root.name):
+        shelf = (folder for folder in root.parent.iterdir() if _VERSION.fullmatch(folder.name))
+        return {folder.name: folder for folder in shelf if (folder / "bin" / "opp_configfilepath").exists()}
+    named = root / "Version"
+    version = named.read_text().strip().removeprefix("omnetpp-") if named.is_file() else "of an unknown version"
+    return {version: root}
+
+
+def _in_order(version: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in version.split(".")]
+
+
+def _moved(campaign: Campaign, old: Path, new: Path) -> dict[str, str]:
+    """Return the environment with one OMNeT++ in the place of another, as its setenv would have it."""
+
+    def moved(part: str) -> str:
+        return part.replace(str(old), str(new), 1) if Path(part).is_relative_to(old) else part
+
+    lists = {name: ":".join(map(moved, value.split(":"))) for name, value in campaign.environment.items()}
+    return {**lists, "OMNETPP_RELEASE": f"omnetpp-{new.name}"}
+
+
+def lacks_mode(environment: Mapping[str, str], mode: str) -> str:
+    """Return a sentence if OMNeT++ is there but was not built in a mode; else an empty one."""
+    root = _root(environment)
+    if (
+        root is None
+        or not (root / "lib").is_dir()
+        or any((root / "lib").glob(f"*oppsim{omnetpp.SUFFIXES.get(mode, '')}.*"))
+    ):
+        return ""
+    return f"the OMNeT++ in {root} was not built in this mode: make MODE={mode} there does so"
 
 
 class Toolchains:

@@ -55,7 +55,7 @@ def prepared(campaign: Campaign, runs: int) -> CampaignPrepared:
 
 
 class PlayedForeman:
-    """Answers as messages.py says, from a thread of its own; what happens to a campaign is up to the test."""
+    """Answers as runner.messages says, from a thread of its own; what happens to a campaign is up to the test."""
 
     def __init__(self, folder: Path, paths: LabPaths) -> None:
         self.endpoint = f"ipc://{folder}/foreman"

@@ -14,6 +14,7 @@ from runner import config, project_file
 from runner.config import load
 from runner.errors import WrongUse
 from runner.model import Limits
+from runner.project_file import Features, Reference
 
 MAKE = ("make", "MODE=release")
 MAKEMAKE = ("opp_makemake", "-f", "--deep")
@@ -657,20 +658,6 @@ def test_without_ned_folders_the_working_directory_and_src_or_the_root_are_taken
     assert load(work / "m" / working_directory).launch.ned_path == ned_path
 
 
-def test_excluded_packages_are_passed_on(write: Write) -> None:
-    # Given what opp_featuretool writes
-    files = {"m/.nedexclusions": "inet.emulation\n\n# comment\ninet.visualizer.osg"}
-    # When
-    project = load(write("m/omnetpp.ini", **files) / "m")
-    # Then
-    assert project.launch.arguments == ("-x", "inet.emulation;inet.visualizer.osg")
-
-
-def test_no_exclusions_no_option(write: Write) -> None:
-    # Given an empty list
-    assert load(write("m/omnetpp.ini", "m/.nedexclusions") / "m").launch.arguments == ()
-
-
 # ---- files that travel although git ignores them -----------------------------------------------------------
 
 
@@ -825,12 +812,11 @@ def test_patterns_to_include_come_before_the_files_that_travel_anyway(write: Wri
     assert load(root).include == ("traces/*.csv", "Makefile", "omnetpp.ini")
 
 
-def test_arguments_follow_the_exclusions(write: Write) -> None:
+def test_arguments_are_passed_on(write: Write) -> None:
     # Given
     root = described(write, 'arguments = ["-i", "/usr/share/images"]')
-    (root / ".nedexclusions").write_text("a.b\n")
     # When / Then
-    assert load(root).launch.arguments == ("-x", "a.b", "-i", "/usr/share/images")
+    assert load(root).launch.arguments == ("-i", "/usr/share/images")
 
 
 def test_environment_variables_are_passed_on_even_empty_ones(write: Write) -> None:
@@ -852,14 +838,136 @@ def test_the_sample_of_the_documentation_is_valid_and_complete(write: Write) -> 
     page = (Path(__file__).parent.parent / "docs/labfleet.toml.md").read_text()
     sample = page.partition("```toml\n")[2].partition("```")[0]
     root = described(write, sample, "simulations/campus.ini", "src/Node.cc")
+    (root / ".oppfeatures").write_text('<features><feature id="Radio"/><feature id="Visualizer"/></features>')
     # When
     project = load(root)
-    # Then it works, and every key has its place in it
+    # Then it works, and every key has its place in it, those of a reference, too
     assert project.launch.ini_files == ("campus.ini",)
-    assert re.findall(r"^\[?([a-z-]+)\b", sample, re.MULTILINE) == list(project_file.KEYS)
+    assert [reference.path for reference in project.references] == ["../inet"]
+    keys = re.findall(r"^(?:\[?\[?|# )([a-z-]+)\b(?:\]| = )", sample, re.MULTILINE)
+    assert keys[: len(project_file.KEYS)] == list(project_file.KEYS)
+    assert set(keys[len(project_file.KEYS) :]) == set(project_file.REFERENCE_KEYS)
 
 
 # ---- mistakes in labfleet.toml ---------------------------------------------------------------------------
+
+
+def test_mistakes_in_references_and_features_have_their_lines(write: Write) -> None:
+    # Given a file in which each table has mistakes
+    text = """\
+features = { enable = "Radio", on = ["X"] }
+
+[[reference]]
+path = "../inet"
+git = "https://example.org/inet.git"
+
+[[reference]]
+git = "https://example.org/inet.git"
+brunch = "master"
+name = "a/b"
+
+[[reference]]
+revision = 4
+[reference.features]
+enable = [1]
+"""
+    # When / Then
+    assert refusal(described(write, text)).message.split("\n") == [
+        "labfleet.toml, line 1: `features.enable` must be an array of strings, not a string",
+        "labfleet.toml, line 1: unknown key `on` in `features`: it has `enable` and `disable`",
+        "labfleet.toml, line 3: a reference has either `path`, a folder, or `git`, a URL",
+        "labfleet.toml, line 7: `git` and `revision` of a reference belong together",
+        "labfleet.toml, line 9: unknown key `brunch` of a reference; it has path, git, revision, name, features, build",
+        "labfleet.toml, line 10: `a/b` cannot be the name of a folder",
+        "labfleet.toml, line 12: a reference has either `path`, a folder, or `git`, a URL",
+        "labfleet.toml, line 13: `revision` of a reference must be a string, not an integer",
+        "labfleet.toml, line 15: `features.enable` must be an array of strings, not an array of other things",
+    ]
+
+
+def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_has(write: Write) -> None:
+    # Given a project with two features, and one without any
+    root = described(write, 'features = { enable = ["Rdio"] }')
+    assert refusal(root).message == "m has no features"
+    (root / ".oppfeatures").write_text('<features>\n<feature id="Radio"/><feature id="Osg"/>\n</features>')
+    # When / Then
+    assert refusal(root).message == "m has no feature Rdio"
+    assert refusal(root).hint == "it has these: Radio, Osg"
+
+
+# ---- projects that are needed ----------------------------------------------------------------------------
+
+
+MADE_BY = "# This file was generated with the command:\n#  opp_makemake -f {}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "paths"),
+    [
+        ({"m/Makefile": MADE_BY.format("-KINET_PROJ=../inet -I'$$(INET_PROJ)/src'")}, ["../inet"]),
+        ({"m/src/Makefile": MADE_BY.format("-K INET_PROJ=../../inet -KX=3")}, ["../inet"]),
+        ({"m/Makefile": MADE_BY.format("-KINET_PROJ='$(HOME)/inet' -KQ_PROJ=./lib/q -KM_PROJ=.")}, []),
+        ({"m/Makefile": MADE_BY.format("-KINET_PROJ=/opt/inet")}, ["/opt/inet"]),
+        (
+            {"m/.oppbuildspec": QUEUEINGLIB_BUILDSPEC.replace("-I.", "-KQ_PROJ=../q -KR_PROJ=../x/r")},
+            ["../q", "../x/r"],
+        ),
+        (
+            {"m/.project": "<a><projects><project>q</project><project>gone</project></projects></a>", "q/x": ""},
+            ["../q"],
+        ),
+        (
+            {"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/.project": "<a><project>q</project></a>", "q/x": ""},
+            ["../q"],
+        ),
+        ({"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/labfleet.toml": "reference = []"}, []),
+    ],
+)
+def test_makefiles_and_the_ide_name_projects_that_are_needed(
+    write: Write, files: dict[str, str], paths: list[str]
+) -> None:
+    # Given
+    work = write("m/omnetpp.ini", "m/src/a.cc", "m/lib/q/a.cc", **files)
+    # When / Then
+    assert [reference.path for reference in load(work / "m").references] == paths
+
+
+def test_a_project_that_is_needed_is_built_as_the_reference_says(write: Write) -> None:
+    # Given a library with a description of its own
+    text = 'build = "make libs"\nfeatures = { enable = ["A"] }\nned-path = ["ned"]\ninclude = ["x"]'
+    features = '<features><feature id="A"/><feature id="B"/></features>'
+    lib = write(**{"lib/labfleet.toml": text, "lib/.oppfeatures": features}) / "lib"
+    # When it is needed as it is, and otherwise
+    plain = config.load_needed(lib, Reference(path="../lib"))
+    other = config.load_needed(lib, Reference(path="../lib", build=("make all",), features=Features(disable=("B",))))
+    # Then
+    assert plain.build.commands == (("sh", "-c", "make libs"),)
+    assert (plain.build.enable, plain.ned_folders, plain.include) == (("A",), ("ned",), ("x",))
+    assert other.build.commands == (("sh", "-c", "make all"),)
+    assert (other.build.enable, other.build.disable) == ((), ("B",))
+
+
+def test_features_make_the_makefile_anew(write: Write) -> None:
+    # Given a project as the IDE has it, with a Makefile that is made for other features
+    text = 'features = { enable = ["A"] }'
+    work = write(
+        "m/omnetpp.ini",
+        "m/src/a.cc",
+        **{
+            "m/labfleet.toml": text,
+            "m/.oppfeatures": '<features cppSourceRoots="src"><feature id="A"/></features>',
+            "m/.oppbuildspec": INET_BUILDSPEC,
+            "m/src/Makefile": MADE_BY.format("--deep"),
+        },
+    )
+    # When / Then
+    (makemake, make) = load(work / "m").build.commands
+    assert makemake == (
+        "sh",
+        "-c",
+        "opp_makemake -f --make-so --deep -O out -pINET $(cd .. && opp_featuretool options -f -c -l -s src)",
+    )
+    assert make == MAKE
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_line(write: Write) -> None:

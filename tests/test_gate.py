@@ -284,6 +284,23 @@ def test_a_worker_learns_that_there_is_no_product(stores: Head, tmp_path: Path) 
     assert stores.rsync("products", "-rlpt", "--delete", f"head:{KEY}/", f"{tmp_path}/got/").returncode == 0
 
 
+def test_a_worker_lists_the_contents_and_fetches_some_of_them(stores: Head, tmp_path: Path) -> None:
+    # Given contents of products
+    folder = stores.home / "products" / "files"
+    folder.mkdir()
+    names = [f"{number:064x}" for number in range(3)]
+    for name in names:
+        (folder / name).write_text(name)
+    # When a builder has them listed, then it learns their names and sizes
+    listed = stores.rsync("products", "head:files/").stdout.decode().splitlines()
+    assert [line.split()[-1] for line in listed if line.startswith("-")] == names
+    assert all(line.split()[1] == "64" for line in listed if line.startswith("-"))
+    # … and when a worker fetches two of them over one connection, one of which is gone, then it has the other
+    answer = stores.rsync("products", "-t", f"head:files/{names[2]}", ":files/gone", f"{tmp_path}/")
+    assert answer.returncode == RSYNC_MISSING
+    assert (tmp_path / names[2]).read_text() == names[2]
+
+
 def test_an_image_archive_is_fetched_into_its_place(stores: Head, tmp_path: Path) -> None:
     # Given an archive of an image, when a worker fetches it so that only changes travel, then it is there
     (stores.home / "products" / "image").mkdir()

@@ -10,15 +10,16 @@ import pytest
 
 from runner import usage
 from runner.errors import WrongUse
-from runner.housekeeping import client, decisions, head, regularly
+from runner.housekeeping import client, decisions, head, products, regularly
 from runner.housekeeping.decisions import Stored, Thing
 from runner.housekeeping.disk import size_of
 from runner.housekeeping.limits import GIGABYTE, Limits, within
 from runner.housekeeping.regularly import limits_of
 from runner.machine import here
 from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
+from runner.products import store
 from tests.conftest import eventually
-from tests.stored_campaigns import COMMIT, DAY, product, stored
+from tests.stored_campaigns import COMMIT, DAY, built, product, stored
 
 NOW = time()
 
@@ -35,6 +36,11 @@ def ago(days: float) -> float:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def keys(lab: LabPaths) -> list[str]:
+    """Return the keys of the products that are there."""
+    return [found.key for found in store.products(lab)]
 
 
 @pytest.fixture
@@ -170,23 +176,24 @@ def test_products_go_that_were_used_longest_ago(lab: LabPaths) -> None:
         product(lab, key, ago(days), size=200_000)
     # When the head is tidied
     head.tidy(lab, ROOMY, NOW)
-    assert names(lab.home / "products") == ["a", "b", "c"]
+    assert keys(lab) == ["a", "b", "c"]
     (said,) = head.tidy(lab, Limits(product_bytes=500_000), NOW)
     # Then the one goes that was not used for the longest time
     assert "others were used later, and all take more than 0.0005 GB" in said
-    assert names(lab.home / "products") == ["b", "c"]
+    assert keys(lab) == ["b", "c"]
 
 
 def test_a_product_that_a_campaign_uses_never_goes(lab: LabPaths) -> None:
     # Given a campaign that runs with an old product, one that has ended, and a product that was just used
-    stored(lab, "runs", key="needed")
+    stored(lab, "runs", key="needed", references={"c" * 40: "reference"})
     stored(lab, "over", key="unneeded", ended=ago(1))
     product(lab, "needed", ago(300))
+    product(lab, "reference", ago(300))
     product(lab, "unneeded", ago(1))
     product(lab, "fresh", NOW - 3000)
     # When there is no room at all, then only the product of the one that is over goes
     head.tidy(lab, NARROW, NOW)
-    assert names(lab.home / "products") == ["fresh", "needed"]
+    assert keys(lab) == ["fresh", "needed", "reference"]
 
 
 def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:
@@ -195,7 +202,7 @@ def test_no_product_goes_while_a_campaign_is_built(lab: LabPaths) -> None:
     product(lab, "perhaps", ago(300))
     # When there is no room at all, then the product stays
     head.tidy(lab, NARROW, NOW)
-    assert names(lab.home / "products") == ["perhaps"]
+    assert keys(lab) == ["perhaps"]
 
 
 def test_a_product_that_is_used_at_that_very_moment_stays(lab: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,16 +218,16 @@ def test_a_product_that_is_used_at_that_very_moment_stays(lab: LabPaths, monkeyp
     monkeypatch.setattr("runner.housekeeping.disk.unused", slow)
     # When the head is tidied, then it is there
     head.tidy(lab, NARROW, NOW)
-    assert "a" in names(lab.home / "products")
+    assert "a" in keys(lab)
 
 
 def test_of_a_file_with_several_names_each_folder_has_its_share(lab: LabPaths) -> None:
     # Given a product of 1 MB, laid beside a checkout by a link
-    folder = product(lab, "a", NOW, size=1_000_000)
-    checkout = lab.checkout("t", "a")
+    product(lab, "a", NOW, size=1_000_000)
+    folder, checkout = lab.contents, lab.checkout("t", "a")
     checkout.mkdir(parents=True)
     alone = size_of(folder)
-    os.link(folder / "tree" / "aloha", checkout / "aloha")
+    os.link(next(folder.iterdir()), checkout / "aloha")
     # When both are measured, then the file counts once
     assert alone > 1_000_000
     assert size_of(folder) < 600_000
@@ -419,3 +426,97 @@ def test_what_came_from_a_remote_lab_goes_when_it_is_at_home(lab: LabPaths) -> N
     assert lab.note("follows").exists()
     client.tidy(lab, NOW + 181 * DAY)
     assert names(lab.notes) == []
+
+
+# ---- contents of products ------------------------------------------------------------------------------------------
+
+
+def shared(lab: LabPaths, tmp_path: Path) -> None:
+    """Put three products into a store: two with a large file in common, and each with one of its own."""
+    for key, days in (("a", 3), ("b", 2), ("c", 1)):
+        tree = tmp_path / key
+        tree.mkdir()
+        (tree / "own").write_text(key * 100_000)
+        (tree / "common").write_text(("c" if key == "c" else "ab") * 400_000)
+        built(lab, key, tree)
+        os.utime(lab.description(key), (ago(days), ago(days)))
+
+
+def test_what_products_have_in_common_counts_once_and_stays_with_the_last(lab: LabPaths, tmp_path: Path) -> None:
+    # Given 1.5 MB of products, of which two have 0.8 MB in common
+    shared(lab, tmp_path)
+    head.tidy(lab, Limits(product_bytes=1_500_000 + 200_000), NOW)
+    assert keys(lab) == ["a", "b", "c"]
+    # When there is room for 1.45 MB, then the one goes that was used longest ago, which makes room for its own file
+    head.tidy(lab, Limits(product_bytes=1_450_000), NOW)
+    assert keys(lab) == ["b", "c"]
+    # … and when there is room for 1 MB, then the next goes too, with what was in common
+    head.tidy(lab, Limits(product_bytes=1_000_000), NOW)
+    assert keys(lab) == ["c"]
+    # Their files go when nobody has touched them for a day
+    assert len(names(lab.contents)) == 6 - 1
+    head.tidy(lab, ROOMY, NOW + 1.1 * DAY)
+    assert len(names(lab.contents)) == 2
+
+
+def test_no_content_goes_while_a_product_is_put_there(lab: LabPaths) -> None:
+    # Given a content that no product names, for long, while one arrives that may name it
+    lab.contents.mkdir(parents=True)
+    (lab.contents / "x").touch()
+    with usage.held(lock_of(lab.products)):
+        # When the head is tidied, then it stays; afterwards it goes
+        head.tidy(lab, ROOMY, NOW + 2 * DAY)
+        assert names(lab.contents) == ["x"]
+    head.tidy(lab, ROOMY, NOW + 2 * DAY)
+    assert names(lab.contents) == []
+
+
+def test_an_image_is_no_product(lab: LabPaths) -> None:
+    # Given the archive of the worker image, which lies beside the products
+    (lab.products / "image").mkdir(parents=True)
+    (lab.products / "image" / "1.tar").write_bytes(b"x" * 100_000)
+    # When there is no room for products, however late, then it stays
+    head.tidy(lab, NARROW, NOW + 300 * DAY)
+    assert names(lab.products / "image") == ["1.tar"]
+
+
+def test_a_head_reads_its_products_once_a_day(lab: LabPaths) -> None:
+    # Given a head that has read its products, and a byte that changes then without a trace
+    product(lab, "a", NOW, size=1000)
+    product(lab, "b", NOW, size=1000)
+    assert head.tidy(lab, ROOMY, NOW, checks=True) == []
+    (name,) = (name for one in store.products(lab) if one.key == "a" for name in one.contents)
+    lab.content(name).chmod(0o600)
+    lab.content(name).write_bytes(b"?" * 1000)
+    os.utime(lab.content(name), (store.PLACED, store.PLACED))
+    # When it is tidied within the day, then it does not read again; a day later it says which product is gone
+    assert head.tidy(lab, ROOMY, NOW + 0.9 * DAY, checks=True) == []
+    assert head.tidy(lab, ROOMY, NOW + 1.1 * DAY, checks=False) == []
+    assert "product a is damaged, and removed" in head.tidy(lab, ROOMY, NOW + 1.1 * DAY, checks=True)
+    assert keys(lab) == ["b"]
+
+
+def test_a_product_of_another_version_goes_after_a_day(lab: LabPaths) -> None:
+    # Given a product that nobody understands
+    (lab.product("old") / "tree").mkdir(parents=True)
+    lab.description("old").write_text('{"key": "old", "toolchain": "gcc", "target": null}')
+    # When the head is tidied at once and a day later, then it goes the second time
+    head.tidy(lab, ROOMY, NOW)
+    assert lab.product("old").exists()
+    head.tidy(lab, ROOMY, NOW + 1.1 * DAY)
+    assert not lab.product("old").exists()
+
+
+def test_pruning_spares_what_may_be_needed_and_tells_what_checkouts_keep(lab: LabPaths, tmp_path: Path) -> None:
+    # Given products that were used long ago or just now, one of them laid out, while a campaign is built
+    product(lab, "old", ago(3), size=1000)
+    product(lab, "laid-out", ago(2), size=2000)
+    product(lab, "new", NOW, size=4000)
+    (name,) = (name for one in store.products(lab) if one.key == "laid-out" for name in one.contents)
+    os.link(lab.content(name), tmp_path / "checkout")
+    # When the store is pruned
+    assert products.prune(lab, [""]) == (2, 1000, 2000)
+    # Then only that stays which the campaign may need; without one it goes, too
+    assert keys(lab) == ["new"]
+    assert products.prune(lab, []) == (1, 4000, 0)
+    assert names(lab.contents) == []

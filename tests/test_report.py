@@ -398,6 +398,23 @@ def test_a_run_that_failed_without_a_word_tells_its_exit_status(plain: Plain) ->
     assert "FAILED (crash): exit status 1;" in plain.stderr.getvalue()
 
 
+def test_the_plain_view_says_now_and_then_how_far_a_build_is(plain: Plain) -> None:
+    # Given builds that tell how far they are every second
+    plain.view.event(messages.BuildStarted("c1", "inet"))
+    for second in range(25):
+        plain.now = float(second)
+        plain.view.event(messages.BuildProgressed("c1", 10 * second, 1600, "inet"))
+    plain.view.event(messages.BuildStarted("c1", "aloha"))
+
+    # Then there is a line at the beginning of each, and one for each ten seconds
+    assert plain.stderr.getvalue().splitlines() == [
+        "General: building inet",
+        "General: building inet: 100/1600",
+        "General: building inet: 200/1600",
+        "General: building aloha",
+    ]
+
+
 def test_the_quiet_view_tells_of_failed_runs_alone() -> None:
     # Given a quiet view
     stderr = io.StringIO()
@@ -556,6 +573,29 @@ def test_the_live_view_shows_how_long_it_has_been_building(terminal: Terminal) -
     # When the view is drawn, Then it says so
     terminal.view.tick()
     assert terminal.rows() == ["aloha General: building… 1 min 05 s"]
+
+
+def test_the_live_view_shows_what_is_built_and_how_far_it_is(terminal: Terminal) -> None:
+    # Given a build of a project that is needed, and then of the campaign's own
+    told = []
+    events: list[messages.AnyEvent] = [
+        messages.BuildStarted("c1", "inet"),
+        messages.BuildProgressed("c1", 120, 1600, "inet"),
+        messages.BuildStarted("c1", "aloha"),
+        messages.BuildProgressed("c1", 3, None, "aloha"),
+    ]
+    for now, event in enumerate(events):
+        terminal.now = float(now)
+        terminal.view.event(event)
+        terminal.view.tick()
+        told += terminal.rows()
+    # Then each picture says so, and the time goes on
+    assert told == [
+        "aloha General: building inet… 0.0 s",
+        "aloha General: building inet: 120/1600… 1.0 s",
+        "aloha General: building aloha… 2.0 s",
+        "aloha General: building aloha: 3 files… 3.0 s",
+    ]
 
 
 @pytest.mark.parametrize(("height", "shown"), [(24, 18), (60, 54), (5, 0)])

@@ -1,13 +1,14 @@
 """The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from runner import ledger, results, usage
+from runner import ledger, products, results, usage
 from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -124,7 +125,8 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
-        results.take_product(self._paths, prepared.key, event.parcel)
+        for key in prepared.keys:
+            products.note_use(self._paths, key)
         results.take_build_log(self._paths, name)
         if state.prepared is not None:
             return  # the build job was done twice
@@ -225,7 +227,7 @@ class Books:
             kept = ledger.read(self._paths.campaign(name))
             if kept is None:
                 raise UnknownCampaign(name)
-            if kept.prepared and not self._paths.product(kept.prepared.key).exists():
+            if kept.prepared and not all(map(os.path.exists, map(self._paths.product, kept.prepared.keys))):
                 self._paths.campaign(name).prepared.unlink()  # it is built again
             ledger.reopen(self._paths.campaign(name))
         self._jobs.unmark_cancelled(name)

@@ -8,7 +8,9 @@ import zmq
 from runner import curve, ledger, results
 from runner.foreman.books import Books, UnknownCampaign, status_of
 from runner.hosts import Hosts
-from runner.housekeeping.head import why_gone
+from runner.housekeeping import products
+from runner.housekeeping.head import under_way, why_gone
+from runner.housekeeping.regularly import limits_of
 from runner.job_queue import Unwritable
 from runner.machine import Machine
 from runner.messages import (
@@ -17,6 +19,7 @@ from runner.messages import (
     AnyRequest,
     AskCampaigns,
     AskMachines,
+    AskProducts,
     CampaignEnded,
     Campaigns,
     Cancel,
@@ -27,6 +30,7 @@ from runner.messages import (
     Explained,
     Follow,
     Machines,
+    PruneProducts,
     Refused,
     Resume,
     Shutdown,
@@ -104,6 +108,8 @@ class Desk:
             case AskMachines():
                 table = hosts.table(self._provisioned(), books.states.values())
                 answer = Machines(table, self._machine.revision, self._deployed())
+            case AskProducts() | PruneProducts():
+                answer = self._products(prune=isinstance(request, PruneProducts))
             case Explain(name, run):
                 answer = self._explain(books, hosts, name, run)
             case Drain(host, drained):
@@ -241,6 +247,16 @@ class Desk:
             return ""
         ref = self._paths.repository("labfleet") / "refs" / "heads" / "deployed"
         return ref.read_text().strip() if ref.exists() else ""
+
+    def _products(self, *, prune: bool) -> Answer:
+        """Return the products that there are, after those went that nobody needs, if that is wanted."""
+        used_by: dict[str, set[str]] = {}
+        for campaign, keys in under_way(self._paths).items():
+            for key in keys or {""}:
+                used_by.setdefault(key, set()).add(campaign)
+        removed, freed, held = products.prune(self._paths, used_by) if prune else (0, 0, 0)
+        table = products.table(self._paths, limits_of(self._machine).product_bytes, used_by)
+        return msgspec.structs.replace(table, removed=removed, freed=freed, held=held)
 
     def _drain(self, hosts: Hosts, host: str, drained: bool, person: str | None) -> Answer:
         known = hosts.names | self._provisioned()

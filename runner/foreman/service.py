@@ -26,6 +26,7 @@ from runner.messages import (
     DeliveryFailed,
     HostReport,
     HostUp,
+    ProductMissing,
     RunCommitted,
     RunDelivered,
     RunProgressed,
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a foreman listens to the machines' reports before it gives out the runs of campaigns that it found.
 ROUND_OF_REPORTS = 2.5
+
+#: Seconds for which nobody asks again for a product that is to be built, or delivered, once more.
+REBUILD = 5.0
 
 #: Milliseconds until a Redis that cannot write is tried again.
 PAUSE = 1000
@@ -59,7 +63,11 @@ class Foreman:
         self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
         self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
         self._feeds_from, self._settled_from = 0.0, 0.0
+        #: The machines that the workers were told of.
+        self._told: frozenset[str] = frozenset()
         self._changes = False
+        #: When the product of a campaign that is not here may be asked for again.
+        self._builds_from: dict[str, float] = {}
         #: Was there nothing but the machines' regular reports in this turn of the loop?
         self._only_reports = True
 
@@ -115,8 +123,8 @@ class Foreman:
         curve.guard(self._context, self._paths.keys)
         self._jobs.keep_lab_key(curve.own_keys(self._paths.keys, "server").public.decode())
         (self._paths.keys / "protocol").write_text(f"{PROTOCOL}\n")
-        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.home / "products"):
-            folder.mkdir(exist_ok=True)
+        for folder in (self._paths.incoming, self._paths.home / "git", self._paths.contents):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _note_change(self, *_: object) -> None:
         self._changes = True
@@ -171,6 +179,7 @@ class Foreman:
     def _take_beat(self, *, is_replaced: bool) -> None:
         """Redis answers: time goes on, and what has not been heard of for too long is lost."""
         self._hosts.beat(time.monotonic())
+        self._tell_machines(anew=is_replaced)
         if is_replaced:
             log.warning("Redis was started again: it is told what it may have forgotten")
             if self._is_remote:
@@ -185,6 +194,13 @@ class Foreman:
         self._books.is_settled = now >= self._settled_from
         for state in self._states():
             self._books.end_if_over(state)
+
+    def _tell_machines(self, *, anew: bool) -> None:
+        """Tell the workers who serves, once every machine has had the time to report."""
+        serving = frozenset(self._hosts.serving())
+        if self._hosts.now >= ROUND_OF_REPORTS and (anew or serving != self._told):
+            self._jobs.keep_machines(serving)
+            self._told = serving
 
     def _look_for_arrived(self, now: float) -> None:
         """Outcomes that are overdue may have arrived without anybody to tell; then they are committed, and not lost."""
@@ -256,6 +272,16 @@ class Foreman:
                 if not self._jobs.has_build(campaign):
                     self._jobs.put_build(campaign)
 
+    def _build_missing(self, state: CampaignState) -> None:
+        """Have a campaign's product built, or delivered, again; all hosts that miss it say so every few seconds."""
+        campaign, now = state.campaign.id, self._hosts.now
+        if state.cancelled or now < self._builds_from.get(campaign, 0.0) or self._jobs.has_build(campaign):
+            return
+        log.warning("the product of campaign %s is not here as it should be: its build job is done again", campaign)
+        self._builds_from[campaign] = now + REBUILD
+        state.build_renewed = now
+        self._jobs.put_build(campaign)
+
     # ---- campaigns ----
 
     def _take_campaign_event(self, event: CampaignEvent) -> None:
@@ -267,6 +293,8 @@ class Foreman:
                 self._books.prepared(state, event)
             case CampaignRefused():
                 self._books.refuse(state, event)
+            case ProductMissing():
+                self._build_missing(state)
             case DeliveryFailed(_, attempt):
                 self._books.lost(state, campaign_state.take_delivery_failed(state, attempt, time.time()))
             case AttemptFailed(_, past):

@@ -1,4 +1,4 @@
-"""A client's housekeeping: snapshots of projects that are gone, and what is left of campaigns that are at home.
+"""A client's housekeeping: snapshots of projects that are gone, clones, what is left of campaigns that are at home.
 
 ``python -m runner.housekeeping.client`` does it.
 """
@@ -44,7 +44,7 @@ def is_due(stamp: Path, now: float) -> bool:
 
 def tidy(paths: LabPaths, now: float) -> list[str]:
     """Remove what this client keeps and nobody needs, and return a sentence for each removal."""
-    return all_of(partial(step, paths, now) for step in (_tidy_snapshots, _tidy_notes, _tidy_results))
+    return all_of(partial(step, paths, now) for step in (_tidy_snapshots, _tidy_clones, _tidy_notes, _tidy_results))
 
 
 def _tidy_snapshots(paths: LabPaths, now: float) -> list[str]:
@@ -59,6 +59,12 @@ def _tidy_snapshots(paths: LabPaths, now: float) -> list[str]:
             with usage.if_free(one.lock, now) as free:
                 said += repositories.clean(one.folder, now) if free else []
     return said + remove_old(leftovers(parent), now)
+
+
+def _tidy_clones(paths: LabPaths, now: float) -> list[str]:
+    """Remove clones of repositories that references name: they are cloned again when they are needed."""
+    found = [Shared(folder, lock_of(folder), lock_of(folder)) for folder in folders(paths.clones)]
+    return tidy_shared(found, sys.maxsize, now, days=FORGOTTEN_DAYS)
 
 
 def _is_gone(one: Shared) -> bool:

@@ -1,7 +1,8 @@
 """What goes, and why: decisions over what is there.  They know no clock and no disk."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.housekeeping.limits import GIGABYTE, Limits
 from runner.paths import parsed_parcel
@@ -33,7 +34,8 @@ class Stored:
     id: str
     user: str
     #: The snapshot; empty if nobody can tell.
-    commit: str = ""
+    #: Those of its project, and of what that needs.
+    commits: tuple[str, ...] = ()
     size: int = 0
     #: None while it is under way.
     ended: float | None = None
@@ -118,12 +120,15 @@ class Thing:
     #: When it was used last.
     used: float
     needed: bool = False
+    #: What it has besides and may have in common with others, by name, and its sizes.
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 def unused(things: Iterable[Thing], limit: int, now: float, days: int | None = None) -> list[Removal]:
     """Return what goes: not used for so many days, or used longest ago while all take more room than the limit."""
     found = sorted(things, key=lambda thing: thing.used)
-    total = sum(thing.size for thing in found)
+    holders = Counter(part for thing in found for part in thing.parts)
+    total = sum(thing.size for thing in found) + sum({p: s for one in found for p, s in one.parts.items()}.values())
     going = []
     for thing in found:
         age = now - thing.used
@@ -135,7 +140,8 @@ def unused(things: Iterable[Thing], limit: int, now: float, days: int | None = N
             why = f"others were used later, and all take more than {in_gigabytes(limit)}"
         else:
             continue
-        total -= thing.size
+        holders.subtract(thing.parts.keys())
+        total -= thing.size + sum(size for part, size in thing.parts.items() if not holders[part])
         going.append(Removal(thing.name, why))
     return going
 

@@ -3,8 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner import shell, usage
@@ -56,9 +56,12 @@ class Shared:
     stamp: Path
     #: What else goes with it.
     others: Sequence[Path] = ()
+    #: What it needs elsewhere, maybe together with others, and the sizes of that.
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
-def _nothing(_: Collection[str]) -> Collection[str]:
+def nothing(_: Collection[str]) -> Collection[str]:
+    """Need none of some names."""
     return ()
 
 
@@ -68,7 +71,7 @@ def tidy_shared(
     now: float,
     *,
     days: int | None = None,
-    needed: Callable[[Collection[str]], Collection[str]] = _nothing,
+    needed: Callable[[Collection[str]], Collection[str]] = nothing,
 ) -> list[str]:
     """Remove the folders that are not used, and return a sentence for each.  One that is in use stays.
 
@@ -80,7 +83,7 @@ def tidy_shared(
     size = measure(next(iter(there.values())).folder.parent, limit)
     used = {name: usage.last_use(one.stamp, one.folder) for name, one in there.items()}
     kept = needed(there)
-    things = [Thing(name, size(one.folder), used[name], name in kept) for name, one in there.items()]
+    things = [Thing(name, size(one.folder), used[name], name in kept, one.parts) for name, one in there.items()]
     said = []
     for removal in unused(things, limit, now, days):
         one = there[removal.name]

@@ -8,15 +8,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from runner import usage
-from runner.housekeeping import decisions, repositories
+from runner.housekeeping import decisions, products, repositories
 from runner.housekeeping.decisions import Removal, Stored
-from runner.housekeeping.disk import Shared, all_of, folders, leftovers, measure, remove_old, tidy_shared
+from runner.housekeeping.disk import all_of, folders, leftovers, measure, remove_old
 from runner.housekeeping.limits import Limits
 from runner.model import Value, decode
-from runner.paths import CODE, LabPaths, lock_of
+from runner.paths import CODE, LabPaths
 
 log = logging.getLogger(__name__)
+
+
+class _Needed(Value, frozen=True):
+    """What has to be known of a project that a campaign's project needs."""
+
+    commit: str = ""
 
 
 class _Known(Value, frozen=True):
@@ -24,16 +32,23 @@ class _Known(Value, frozen=True):
 
     user: str = "?"
     commit: str = ""
+    references: tuple[_Needed, ...] = ()
 
 
 class _Built(Value, frozen=True):
     """What has to be known of a campaign that is prepared."""
 
     key: str
+    references: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all products that it needs."""
+        return {self.key, *self.references.values()}
 
 
-def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    """Remove what nobody needs, and return a sentence for each removal.
+def tidy(paths: LabPaths, limits: Limits, now: float, *, checks: bool = False) -> list[str]:
+    """Remove what nobody needs, and return a sentence for each removal; ``checks``: read all products once a day.
 
     What is under way is told by the store alone: a campaign without an end.
     """
@@ -41,7 +56,11 @@ def tidy(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     steps = [_tidy_campaigns, _tidy_logs, _tidy_products, _tidy_repositories, _tidy_incoming]
     half = [home / name for name in ("campaigns", "logs", "products", "git", "incoming")]
     return all_of(
-        [*(partial(step, paths, limits, now) for step in steps), lambda: remove_old(leftovers(*half), now)],
+        [
+            *(partial(step, paths, limits, now) for step in steps),
+            lambda: remove_old(leftovers(*half), now),
+            lambda: products.check(paths, now) if checks else [],
+        ]
     )
 
 
@@ -91,7 +110,8 @@ def _read(folder: Path) -> Stored | None:
     except ValueError as error:
         log.warning("campaign %s cannot be read: %s", folder.name, error)
         known = _Known()
-    return Stored(folder.name, known.user, known.commit, ended=_time_of(store.end), collected=_time_of(store.collected))
+    commits = (known.commit, *(needed.commit for needed in known.references))
+    return Stored(folder.name, known.user, commits, ended=_time_of(store.end), collected=_time_of(store.collected))
 
 
 def _time_of(path: Path) -> float | None:
@@ -130,41 +150,37 @@ def _tidy_logs(paths: LabPaths, _: Limits, now: float) -> list[str]:
     return said
 
 
-def _under_way(paths: LabPaths) -> dict[str, str]:
-    """Return the campaigns that are under way, and the key of each one's product; empty while it is built."""
-    found: dict[str, str] = {}
+def under_way(paths: LabPaths) -> dict[str, set[str]]:
+    """Return the campaigns that are under way, and the keys of each one's products; none while it is built."""
+    found: dict[str, set[str]] = {}
     for campaign in _stored(paths):
         if campaign.ended is None:
             prepared = paths.campaign(campaign.id).prepared
-            found[campaign.id] = decode(prepared.read_bytes(), _Built).key if prepared.exists() else ""
+            found[campaign.id] = decode(prepared.read_bytes(), _Built).keys if prepared.exists() else set()
     return found
 
 
-def products(paths: LabPaths) -> list[Shared]:
-    """Return the products that are here."""
-    found = folders(paths.product("x").parent)
-    return [Shared(folder, lock_of(folder), folder / "product.json") for folder in found]
+def needed_products(paths: LabPaths, keys: Collection[str]) -> Collection[str]:
+    """Return which of some products a campaign under way needs, or may need."""
+    named = under_way(paths).values()
+    # Nobody knows yet which ones a campaign will need that is being built.
+    return set().union(*named) & set(keys) if all(named) else keys
 
 
 def _tidy_products(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    def needed(keys: Collection[str]) -> Collection[str]:
-        under_way = set(_under_way(paths).values())
-        # Nobody knows yet which one a campaign will need that is being built.
-        return keys if "" in under_way else under_way & set(keys)
-
-    return tidy_shared(products(paths), limits.product_bytes, now, needed=needed)
+    return products.tidy(paths, limits.product_bytes, now, needed=partial(needed_products, paths))
 
 
 def _tidy_repositories(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    named = {campaign.commit for campaign in _stored(paths)}
+    named = {commit for campaign in _stored(paths) for commit in campaign.commits}
     found = [folder for folder in folders(paths.repository("x").parent) if folder != paths.repository(CODE)]
     return all_of(partial(repositories.tidy, folder, named, limits.keep_days, now) for folder in found)
 
 
 def _tidy_incoming(paths: LabPaths, _: Limits, now: float) -> list[str]:
     there = {folder.name: folder.stat().st_ctime for folder in folders(paths.incoming)}
-    under_way = _under_way(paths)
-    going = decisions.parcels(there, under_way, now, some_build="" in under_way.values())
+    named = under_way(paths)
+    going = decisions.parcels(there, named, now, some_build=not all(named.values()))
     for removal in going:
         usage.remove(usage.set_aside(paths.incoming / removal.name))
     return [f"delivery {removal.name} is removed: {removal.why}" for removal in going]

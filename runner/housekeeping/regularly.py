@@ -22,7 +22,9 @@ Tidy = Callable[[float], list[str]]
 
 def tidy_head(machine: Machine) -> None:
     """Have the head tidied from now on; for the foreman, when it has read the store."""
-    begin(lambda now: head.tidy(machine.paths, limits_of(machine), now))
+    # A local lab's products are read by whoever lays them out, and there is no other copy to compare them with.
+    checks = machine.settings is not None
+    begin(lambda now: head.tidy(machine.paths, limits_of(machine), now, checks=checks))
 
 
 def tidy_worker(machine: Machine, *, shares_store: bool) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from runner import usage
-from runner.housekeeping import head, repositories
+from runner.housekeeping import products, repositories
 from runner.housekeeping.disk import Shared, all_of, folders, leftovers, remove_old, tidy_shared
 from runner.housekeeping.limits import Limits
 from runner.paths import LabPaths, lock_of, use_of
@@ -39,7 +39,7 @@ def _tidy_checkouts(paths: LabPaths, limits: Limits, now: float) -> list[str]:
 
 
 def _tidy_products(paths: LabPaths, limits: Limits, now: float) -> list[str]:
-    return tidy_shared(head.products(paths), limits.product_bytes, now, days=limits.keep_days)
+    return products.tidy(paths, limits.product_bytes, now, days=limits.keep_days)
 
 
 def _tidy_builds(paths: LabPaths, limits: Limits, now: float) -> list[str]:

@@ -6,7 +6,8 @@ the first half and every worker the second::
     lab.json lab.lock log/        what runs, and what it said
     redis/                        append-only file
     git/PROJECT.git               git server: one bare repository per project
-    products/KEY/                 product.json, tree/
+    products/KEY/                 product.json, and a file that remembers when the product's contents were read
+    products/files/SHA256         the contents, those of programs as SHA256.x; products.checked: last look at all
     incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
     campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
                                   lost.jsonl, end.json, and the marks cancelled, resumed, collected
@@ -16,7 +17,8 @@ the first half and every worker the second::
     keys/                         CURVE keys: the lab's own, and the public ones of people and workers
 
     mirror/PROJECT.git            this host's copy of the repositories
-    products/KEY/                 this host's copy of the products
+    products/KEY/, products/files/SHA256
+                                  this host's copy of the products
     builds/…/                     the builder's working trees
     checkouts/TREE-KEY/           commit and products, shared by all slots, read-only; TREE-KEY.use is locked by users
     private/…/                    private directories of running processes
@@ -25,6 +27,7 @@ the first half and every worker the second::
     keys/                         CURVE keys: the machine's own
 
     snapshots/PROJECT.git         the client's: index and objects of the snapshots it took
+    references/NAME-…/NAME        the client's: clones of repositories that references name, a revision each
     remote/LAB/                   the client's: its key for a remote lab, and results on their way home
     notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it;
                                   ID.lock is held by who brings it home

@@ -94,9 +94,32 @@ class LabPaths:
         """Return the git server's repository of a project."""
         return self.home / "git" / f"{project}.git"
 
+    @property
+    def products(self) -> Path:
+        """Parent of all that is kept of products; its lock is held while contents are placed or removed."""
+        return self.home / "products"
+
     def product(self, key: str) -> Path:
         """Return the folder of a product."""
-        return self.home / "products" / key
+        return self.products / key
+
+    def description(self, key: str) -> Path:
+        """Return what is said of a product; its time is that of its last use."""
+        return self.product(key) / "product.json"
+
+    @property
+    def contents(self) -> Path:
+        """Parent of the products' files, each called by its checksum."""
+        return self.products / "files"
+
+    def content(self, name: str) -> Path:
+        """Return a file of products."""
+        return self.contents / name
+
+    @property
+    def products_checked(self) -> Path:
+        """Its time is that of the head's last look at all files of products."""
+        return self.home / "products.checked"
 
     @property
     def campaigns(self) -> Path:
@@ -193,6 +216,11 @@ class LabPaths:
     def snapshots(self, project: str) -> Path:
         """Return the client's private git directory of a project."""
         return self.home / "snapshots" / f"{project}.git"
+
+    @property
+    def clones(self) -> Path:
+        """Parent of the client's clones of repositories that references name."""
+        return self.home / "references"
 
     @property
     def notes(self) -> Path:

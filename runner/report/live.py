@@ -17,6 +17,7 @@ from rich.text import Text
 from runner import messages, model
 from runner.report.progress import Clock, LogPath, Phase, Progress, Running, Slot
 from runner.report.text import (
+    build_words,
     duration,
     has_failed,
     is_known,
@@ -161,7 +162,8 @@ def picture(progress: Progress, now: float, rows: int) -> RenderableType:
     """Return what the live region shows, in at most so many rows: the campaign, and a row per slot."""
     title = one_line(f"{progress.campaign} {progress.config}")
     if not progress.total:
-        state = f"{title}: {progress.phase.value}… {duration(now - progress.since)}"
+        phase = build_words(progress) if progress.building else progress.phase.value
+        state = f"{title}: {phase}… {duration(now - progress.since)}"
         return Text(state, no_wrap=True, overflow="ellipsis")
     campaign = Table.grid(padding=(0, 1), expand=True)
     campaign.add_column(no_wrap=True, max_width=30)

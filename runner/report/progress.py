@@ -55,6 +55,16 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Building:
+    """How far a build is, as the lab told last."""
+
+    what: str
+    done: int
+    #: None: nobody knows.
+    total: int | None
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where a campaign stands; every event makes a new one.
 
@@ -66,6 +76,8 @@ class Progress:
     #: When the present phase began.
     since: float
     phase: Phase = Phase.WAITING
+    #: What is built, while something is built and it is known how far that is.
+    building: Building | None = None
     #: The campaign's runs by number; empty until the program has listed them.
     runs: Mapping[int, model.Run] = field(default_factory=dict)
     #: The runs that ended, by how they did: sets of run numbers, as the bits of a number.  So nothing counts twice, and
@@ -137,11 +149,13 @@ class Progress:
         """Return where the campaign stands after an event of it."""
         new = self
         match event:
-            case messages.BuildStarted() if not self.runs:
-                new = replace(self, phase=Phase.BUILDING, since=now)
+            case messages.BuildStarted(what=what) if not self.runs:
+                new = self._builds(Building(what, 0, None) if what else None, now)
+            case messages.BuildProgressed(done=done, total=total, what=what) if not self.runs:
+                new = self._builds(Building(what, done, total), now)
             case messages.CampaignPrepared(prepared=prepared) if not self.runs:
                 runs = {run.number: run for run in prepared.runs}
-                new = replace(self, phase=Phase.RUNNING, since=now, runs=runs)
+                new = replace(self, phase=Phase.RUNNING, since=now, runs=runs, building=None)
             case messages.RunStarted(run=run, host=host, slot=slot):
                 new = replace(self, slots={**self._slots_without(run), (host, slot): Running(run, now, now)})
             case messages.RunProgressed():
@@ -154,6 +168,11 @@ class Progress:
             case messages.CampaignEnded() | messages.CampaignRefused():
                 new = replace(self, phase=Phase.ENDED, since=now)
         return new
+
+    def _builds(self, building: Building | None, now: float) -> "Progress":
+        """Return where the campaign stands when it builds; the projects that it needs and itself are one phase."""
+        began = self.since if self.phase is Phase.BUILDING else now
+        return replace(self, phase=Phase.BUILDING, since=began, building=building)
 
     def _without(self, outcome: model.Outcome) -> "Progress":
         run = 1 << outcome.run

@@ -94,6 +94,18 @@ def prepared_line(before: Progress, prepared: model.Prepared, now: float) -> str
     return f"{one_line(before.config)}: {build}, {count(len(prepared.runs), 'run')}"
 
 
+def build_words(progress: Progress) -> str:
+    """Return what is built and how far that is: ``building inet: 120/1600``."""
+    building = progress.building
+    if building is None:
+        return f"building {one_line(progress.campaign)}"
+    if building.total is not None:
+        far = f": {building.done}/{building.total}"
+    else:
+        far = f": {count(building.done, 'file')}" if building.done else ""
+    return f"building {one_line(building.what)}{far}"
+
+
 def over_line(progress: Progress, outcome: model.Outcome, log: Path | None) -> str:
     """Return the line of a run that is over; ``progress`` counts it already, ``log`` is its log, if known."""
     total = str(progress.total)

@@ -7,7 +7,20 @@ from typing import Protocol, TextIO
 
 from runner import messages
 from runner.report.progress import Clock, LogPath, Progress
-from runner.report.text import has_failed, is_known, log_lines, one_line, over_line, prepared_line, repeated_line, write
+from runner.report.text import (
+    build_words,
+    has_failed,
+    is_known,
+    log_lines,
+    one_line,
+    over_line,
+    prepared_line,
+    repeated_line,
+    write,
+)
+
+#: Seconds between two lines that say how far a build is.
+BUILD_PULSE = 10.0
 
 
 class Verbosity(IntEnum):
@@ -90,6 +103,8 @@ class PlainView:
         self._console = console
         self._log_path = log_path
         self._clock = clock
+        #: When it was told last how far the build is.
+        self._told = 0.0
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
@@ -103,7 +118,9 @@ class PlainView:
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
             case messages.BuildStarted() if not before.runs:
-                self.note(f"{before.config}: building {before.campaign}")
+                self._building(now)
+            case messages.BuildProgressed() if not before.runs and now - self._told >= BUILD_PULSE:
+                self._building(now)
             case messages.CampaignPrepared(prepared=prepared) if not before.runs:
                 self.note(prepared_line(before, prepared, now))
             case messages.AttemptFailed(past=past) if self._progress.repeated != before.repeated:
@@ -111,6 +128,10 @@ class PlainView:
             case messages.RunCommitted(outcome=outcome) if not is_known(before, outcome):
                 log = self._log_path(outcome.run) if self._log_path else None
                 self.note(over_line(self._progress, outcome, log))
+
+    def _building(self, now: float) -> None:
+        self._told = now
+        self.note(f"{self._progress.config}: {build_words(self._progress)}")
 
     def log(self, run: str, text: str) -> None:
         """Write the lines, however long they are."""

@@ -28,7 +28,18 @@ class Work:
     campaign: Campaign
     prepared: Prepared
     checkout: Path
+    #: Place → checkout of the projects that it needs.
+    beside: dict[str, Path]
     runs: dict[int, Run]
+
+    def directory(self, top: Path) -> PrivateDirectory:
+        """Lay out a private directory for a process."""
+        campaign = self.campaign
+        return PrivateDirectory.create(top, campaign.source.place, self.checkout, campaign.directory, self.beside)
+
+    def environment(self, private: PrivateDirectory) -> dict[str, str]:
+        """Return the environment of a process in a private directory."""
+        return omnetpp.with_libraries(self.campaign.environment, str(private.top), self.prepared.libraries)
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class SimulationProcess:
             tree = ProcessTree(
                 self.command,
                 cwd=self._private.working_directory,
-                env={**campaign.environment, **self._place.mark},
+                env={**self._work.environment(self._private), **self._place.mark},
                 output=console,
                 limits=campaign.limits,
                 line=self._place.line,

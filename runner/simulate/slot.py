@@ -23,17 +23,22 @@ from runner.job_queue import REFUSALS, WorkerEnd
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
-from runner.messages import ChunkEnded, ChunkStarted, Held
+from runner.messages import ChunkEnded, ChunkStarted, Held, ProductMissing
 from runner.model import Attempt, Campaign, Chunk, Launch, Outcome, Prepared, Run, decode, encode
 from runner.paths import AttemptPaths, attempt_parcel
 from runner.private_directory import PrivateDirectory
+from runner.products import ProductGone
 from runner.simulate.process import Place, SimulationProcess, Work
 from runner.simulate.tree import ProcessTree
+from runner.toolchain import chosen
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a chunk waits for room on the disk: until then the foreman knows, and sends no further ones.
 PATIENCE = 4.0
+
+#: Seconds until a product that nobody has is asked for again: it has to be built first.
+REBUILD = 3.0
 
 #: Seconds that a run may take which is done again to find out whether it may share a process.
 PROOF_SECONDS = 60.0
@@ -56,7 +61,7 @@ class Slot:
         self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
         #: Holds the checkout of the present campaign.
         self._use = ExitStack()
-        self._works: dict[str, tuple[Campaign, Prepared, Path, dict[int, Run]]] = {}
+        self._works: dict[str, tuple[Campaign, Prepared, Path, dict[str, Path], dict[int, Run]]] = {}
         #: What is still to do of the present chunk.
         self._chunk = Chunk("", "", (), shared=False)
         self._waiting: list[Attempt] = []
@@ -107,22 +112,42 @@ class Slot:
         except (*REFUSALS, shell.CommandFailed) as problem:  # the head does not answer, or this disk is full
             log.warning("chunk %s: what its runs need cannot be had: %s", self._chunk.id, problem)
             raise LabFailed(f"what runs need cannot be had: {self._explained(problem)}") from problem
+        if work is None:
+            return
         self._shared = self._shared and self._may_share_of.get(_kind(work), True)
         while self._waiting and not self._line.is_unwanted():
             self._require_room()
             self._simulate_together(work, self._waiting if self._shared else self._waiting[:1])
 
-    def _work(self) -> Work:
-        """Return what the chunk's runs have in common; asked for once per campaign."""
+    def _work(self) -> Work | None:
+        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more."""
         name = self._chunk.campaign
         if name not in self._works:
-            campaign = self._lab.campaign(name)
+            campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
             self._works = {}  # the checkout of the campaign before may be removed from now on
             self._use.close()
-            checkout = self._use.enter_context(checkouts.in_use(self._paths, self._head, campaign, prepared.key))
-            self._works = {name: (campaign, prepared, checkout, {run.number: run for run in prepared.runs})}
+            found = self._checkouts(campaign, prepared)
+            if found is None:
+                return None
+            checkout, beside = found
+            self._works = {name: (campaign, prepared, checkout, beside, {run.number: run for run in prepared.runs})}
         return Work(self._chunk, *self._works[name])
+
+    def _checkouts(self, campaign: Campaign, prepared: Prepared) -> tuple[Path, dict[str, Path]] | None:
+        """Return a campaign's checkout and those of its references, as soon as their products are there.
+
+        None if they are not wanted any more.
+        A product that was removed or damaged is built again, however long that takes: it is no fault of the runs.
+        """
+        while True:
+            try:
+                return self._use.enter_context(checkouts.all_in_use(self._paths, self._head, campaign, prepared))
+            except ProductGone as gone:
+                log.warning("%s: it has to be built again", gone)
+                self._line.post(ProductMissing(campaign.id, gone.key))
+            if self._line.is_unwanted(REBUILD):
+                return None
 
     def _under_way(self, attempt: Attempt) -> None:
         self._hold(attempt)
@@ -156,7 +181,7 @@ class Slot:
         """
         if self._private is None:
             top = self._paths.private_of(self._name, f"{work.chunk.id}-{attempts[0].run}")
-            self._private = PrivateDirectory.create(top, work.campaign.name, work.checkout, work.campaign.directory)
+            self._private = work.directory(top)
         outcomes = SimulationProcess(work, attempts, self._private, self._place).follow()
         self._require_trust(outcomes)
         done = [outcome for outcome, _ in outcomes if outcome.kind == "done"]
@@ -176,11 +201,11 @@ class Slot:
         """Say whether runs of a campaign's kind may share a process; found out once, with a run that has done so."""
         kind = _kind(work)
         if work.campaign.batch is None and kind not in self._may_share_of and self._private:
-            top = self._paths.private_of(self._name, f"{work.chunk.id}-proof")
+            private = work.directory(self._paths.private_of(self._name, f"{work.chunk.id}-proof"))
             limits = msgspec.structs.replace(work.campaign.limits, timeout=PROOF_SECONDS)
 
             def run_alone(argv: Sequence[str], folder: Path) -> int:
-                environment = {**work.campaign.environment, **self._place.mark}
+                environment = {**work.environment(private), **self._place.mark}
                 with (
                     open(os.devnull, "wb") as nowhere,
                     ProcessTree(
@@ -191,9 +216,7 @@ class Slot:
                         pass
                 return status
 
-            same = sharing.is_same_alone(
-                work.campaign, work.prepared, work.checkout, outcome, self._private.root, top, run_alone
-            )
+            same = sharing.is_same_alone(work.campaign, work.prepared, outcome, self._private.root, private, run_alone)
             if self._line.is_unwanted():  # it was ended, so it proves nothing
                 return False
             self._may_share_of[kind] = same

@@ -1,7 +1,7 @@
 """A builder whose head, network or disk fails, or whose job nobody wants: what it tells, and when it lets go."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,7 @@ class ShakyHead(OtherMachine):
 
     def __init__(self, paths: LabPaths) -> None:
         super().__init__(paths)
-        self.failures = dict.fromkeys(("fetch_commit", "has_product", "fetch_product", "deliver"), 0)
+        self.failures = dict.fromkeys(("fetch_commit", "has_product", "contents", "fetch", "deliver"), 0)
 
     def _may_fail(self, what: str) -> None:
         self.failures[what] -= 1
@@ -44,9 +44,13 @@ class ShakyHead(OtherMachine):
         self._may_fail("has_product")
         return super().has_product(key)
 
-    def fetch_product(self, key: str, folder: Path) -> bool:
-        self._may_fail("fetch_product")
-        return super().fetch_product(key, folder)
+    def contents(self) -> Mapping[str, int]:
+        self._may_fail("contents")
+        return super().contents()
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        self._may_fail("fetch")
+        return super().fetch(names, folder)
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         self._may_fail("deliver")
@@ -113,7 +117,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return Lab(tmp_path)
 
 
-@pytest.mark.parametrize("what", ["fetch_commit", "fetch_product", "has_product", "deliver"])
+@pytest.mark.parametrize("what", ["fetch_commit", "fetch", "has_product", "contents", "deliver"])
 def test_a_head_that_is_away_for_a_moment_ends_no_campaign(
     world: World, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,9 +138,9 @@ def test_a_head_that_is_away_for_a_moment_ends_no_campaign(
 
 def test_a_builder_that_waits_for_the_head_ends_when_nobody_wants_the_campaign(world: World) -> None:
     # Given a head that is away, and a builder that waits for it, and has its job meanwhile
-    world.head.failures["fetch_product"] = 1000
+    world.head.failures["fetch"] = 1000
     world.job.start()
-    eventually(lambda: world.head.failures["fetch_product"] < 999, "another try")
+    eventually(lambda: world.head.failures["fetch"] < 999, "another try")
     assert world.lease.held == [Held("builder", "one")]
     assert world.foreman.told == []
     # When the campaign is cancelled, then the builder lets go, and says nothing that would end a resumed campaign

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -294,6 +295,74 @@ def test_only_what_changed_is_built(lab: LocalLab, compiled: Path) -> None:
     assert _compilations(compiled, lab.home) == ["g++ -c part.cc", "g++ -o model main.o part.o"]
 
 
+def test_two_campaigns_of_the_same_tree_at_once_are_built_once(own_lab: LocalLab, compiled: Path) -> None:
+    # Given a project that was never built, when two campaigns of it are submitted at once
+    with own_lab.start("campaign", "--json", cwd=compiled) as one, own_lab.start("campaign", cwd=compiled) as other:
+        for client in (one, other):
+            client.communicate()
+    # Then both are done, and everything was compiled once
+    assert (one.returncode, other.returncode) == (0, 0)
+    logs = list(own_lab.home.glob("campaigns/*/build.log"))
+    compiled_files = [line for log in logs for line in log.read_text().splitlines() if line.startswith("g++")]
+    assert len(compiled_files) == 3
+    assert len(list(own_lab.home.glob("products/*/product.json"))) == 1
+
+
+@pytest.mark.parametrize("edits", [False, True], ids=["the same again", "with an edited ini file"])
+def test_a_damaged_product_is_made_again(own_lab: LocalLab, compiled: Path, edits: bool) -> None:
+    # Given a campaign whose program is damaged on the disk since, so that it does nothing
+    assert own_lab("campaign", cwd=compiled).status == 0
+    (program,) = (own_lab.home / "products" / "files").glob("*.x")
+    good = program.read_bytes()
+    program.chmod(0o755)
+    program.write_bytes(b"#!/bin/sh\nexit 0\n".ljust(len(good)))
+    # When the next campaign needs it
+    if edits:
+        (compiled / "omnetpp.ini").write_text((compiled / "omnetpp.ini").read_text() + "# edited\n")
+    shutil.rmtree(compiled / "results")
+    said = own_lab("campaign", cwd=compiled)
+    # Then it is as it was built, and so are the results; nothing had to be compiled
+    assert said.status == 0, said.stdout + said.stderr
+    assert program.read_bytes() == good
+    assert len(list((compiled / "results").glob("*.sca"))) == 4
+    assert _compilations(compiled, own_lab.home) == []
+
+
+def test_a_product_that_is_gone_in_the_middle_of_a_campaign_is_built_again(own_lab: LocalLab, compiled: Path) -> None:
+    # Given a campaign under way, and another one of the same build that waits for the slots
+    gate = compiled.parent / "gate"
+    (compiled / "do.sh").write_text(
+        f"touch {gate}.$RUN; while [ ! -e {gate} ]; do sleep 0.05; done; echo x > $STEM.sca\n"
+    )
+    with own_lab.start("campaign", "--runs", "0,1", cwd=compiled) as first:
+        wait_for(lambda: list(gate.parent.glob("gate.*"))[1:], "runs on both slots")
+        (compiled / "do.sh").write_text("echo x > $STEM.sca\n")
+        with own_lab.start("campaign", "--runs", "2,3", cwd=compiled) as second:
+            wait_for(lambda: list(own_lab.home.glob("campaigns/*/prepared.json"))[1:], "that both are prepared")
+            # When the disk loses the product, with the checkouts that nobody uses
+            shutil.rmtree(own_lab.home / "products")
+            gate.touch()
+            # Then it is built again, and all runs are done
+            for client in (first, second):
+                client.communicate()
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(list((compiled / "results").glob("*.sca"))) == 4
+
+
+def test_products_are_listed_and_pruned(own_lab: LocalLab, compiled: Path) -> None:
+    # Given a campaign that has ended
+    assert own_lab("campaign", cwd=compiled).status == 0
+    # When the lab's products are listed, then there is its own
+    said = own_lab("products", "--json", cwd=compiled)
+    (product,) = said.result["products"]
+    assert (product["project"], product["files"], product["campaigns"]) == ("scripted", 1, [])
+    assert product["key"][:12] in own_lab("products", cwd=compiled).stdout
+    # … and when they are pruned, then it is gone, and a campaign that needs it builds it again
+    assert "1 product removed" in own_lab("products", "--prune", cwd=compiled).stdout
+    assert own_lab("products", "--json", cwd=compiled).result["products"] == []
+    assert own_lab("campaign", cwd=compiled).status == 0
+
+
 def test_a_failed_build_ends_the_campaign_with_the_compilers_words(lab: LocalLab, compiled: Path) -> None:
     # Given a mistake in a source file
     (compiled / "part.cc").write_text("const char *program() { return forgotten; }\n")
@@ -487,7 +556,7 @@ def test_a_crash_is_told_from_an_error(lab: LocalLab, scripted: Path) -> None:
         (["--project", "/nowhere"], "/nowhere", "hint"),
         (["--jobs", "many"], "--jobs takes a whole number from 1", ""),
         (["--jobs", "0"], "--jobs takes a whole number from 1", ""),
-        (["--mode", "fast"], "release or debug", ""),
+        (["--mode", "fast"], "release, debug or sanitize", ""),
         (["--confg", "Quick"], "--confg", "--config"),
         (["--args", "'open"], "--args", ""),
         (["--timeout", "soon"], "--timeout: 'soon' is no duration", ""),

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import zmq
 
-from runner import checkouts, repository, results, shell, usage
+from runner import checkouts, products, repository, shell, snapshot, usage
 from runner.build import Builder
 from runner.holdings import Lease
 from runner.housekeeping import client, head, repositories, worker
@@ -21,12 +21,12 @@ from runner.housekeeping.limits import Limits
 from runner.line import Line
 from runner.log_stream import Sender
 from runner.machine import Machine
-from runner.messages import CampaignPrepared
-from runner.model import Campaign, Launch
+from runner.messages import BuildStarted, CampaignPrepared
+from runner.model import Build, Campaign, Launch
 from runner.paths import LabPaths, half_of, lock_of, use_of
 from tests.conftest import eventually
 from tests.head_and_worker import KEY, NOW, Foreman, Lab
-from tests.stored_campaigns import DAY, stored
+from tests.stored_campaigns import DAY, needed, stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -70,13 +70,15 @@ def test_what_was_removed_is_fetched_again_when_it_is_needed(lab: Lab) -> None:
     wanted = lab.submit()
     before = content(lab.checkout(wanted))
     said = lab.tidy(ROOMY, days=14.1)
-    # Then checkout, product and mirror are gone, and it is said why
-    assert len(said) == 3
-    assert all(sentence.endswith("is removed: not used for 14 days") for sentence in said)
-    assert [path for path in lab.paths.home.glob("*/*") if path.is_dir()] == []
+    # Then checkout, product and mirror are gone, with all their files, and it is said why
+    assert sum(sentence.endswith("is removed: not used for 14 days") for sentence in said) == 3
+    assert len(said) == 4
+    assert [path for path in lab.paths.home.glob("*/*") if path.is_dir()] == [lab.paths.contents]
+    assert list(lab.paths.contents.iterdir()) == []
     # When a campaign needs them, then they are there again, as they were
     assert content(lab.checkout(wanted)) == before
-    assert lab.head.fetched == [KEY, KEY]
+    assert len(lab.head.fetched) == 4
+    assert lab.head.fetched[:2] == lab.head.fetched[2:]
 
 
 def test_a_checkout_that_a_slot_uses_never_goes(lab: Lab) -> None:
@@ -117,7 +119,7 @@ def test_what_was_used_just_now_stays(lab: Lab) -> None:
 
 def test_a_product_that_was_used_again_stays(lab: Lab) -> None:
     # Given a product that came long ago, and a checkout that was made of it today
-    checkouts.provide_product(lab.paths, lab.head, KEY)
+    products.provide(lab.paths, lab.head, KEY)
     os.utime(lab.paths.product(KEY) / "product.json", (NOW - 20 * DAY, NOW - 20 * DAY))
     lab.checkout(lab.submit())
     # When the worker is tidied, then it is there
@@ -218,13 +220,13 @@ def test_a_product_that_only_its_builder_has_left_comes_to_the_head_again(lab: L
 
     # When a campaign is prepared for the first time, again, and after the head has removed the product
     first = prepared()
-    results.take_product(lab.store, first.prepared.key, first.parcel)
+    products.take(lab.store, first.prepared.key, first.parcel)
     again = prepared()
     shutil.rmtree(lab.store.product(first.prepared.key))
     later = prepared()
     # Then the product travels when the head has none
     assert [bool(event.parcel) for event in (first, again, later)] == [True, False, True]
-    results.take_product(lab.store, later.prepared.key, later.parcel)
+    products.take(lab.store, later.prepared.key, later.parcel)
     assert lab.head.has_product(first.prepared.key)
     sender.close()
 
@@ -251,6 +253,49 @@ def test_a_checkout_that_was_cut_short_is_made_anew(lab: Lab) -> None:
     checkout = lab.checkout(wanted)
     assert sorted(os.listdir(checkout)) == ["aloha", "omnetpp.ini"]
     assert [path.name for path in checkout.parent.glob(".*")] == []
+
+
+def test_products_of_what_is_needed_come_to_the_head_too(lab: Lab, tmp_path: Path) -> None:
+    # Given a builder, a project that needs no compiler, and one that it needs, with a shared library
+    (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")
+    (lab.root / "simulate").chmod(0o755)
+    other = tmp_path / "inet"
+    other.mkdir()
+    (other / "Makefile").write_text("TARGET = libinet.so\n$(TARGET):\n\techo > $@\n")
+    private = tmp_path / "client" / "snapshots" / "inet.git"
+    taken = snapshot.take(other, (), private)
+    inet = msgspec.structs.replace(
+        needed(taken.commit, taken.tree), build=Build(".", (("make",),), ("Makefile",)), sources=taken.sources
+    )
+    snapshot.push(taken, private, str(lab.store.repository(inet.project)))
+    environment = {"PATH": os.environ["PATH"]}
+    wanted = msgspec.structs.replace(
+        lab.submit(), launch=Launch("./simulate"), references=(inet,), environment=environment
+    )
+    foreman = Foreman(wanted)
+    sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
+    line, lease = Line(foreman), Lease("builder", "ipc:///nowhere")
+    line.start()
+    builder = Builder(Machine("w1", lab.paths, 1, "", "", "", "", "", ""), foreman, lab.head, sender, line, lease)
+    # When a campaign is prepared
+    builder.prepare("one")
+    line.flush()
+    event = foreman.told[-1]
+    assert isinstance(event, CampaignPrepared), event
+    # Then there is a parcel for each product, and the library's folder is told
+    ((key, parcel),) = event.references
+    assert event.prepared.references == {"inet": key}
+    assert event.prepared.libraries == ("inet",)
+    assert products.take(lab.store, key, parcel)
+    assert products.take(lab.store, event.prepared.key, event.parcel)
+    # … and how far the build was
+    assert BuildStarted("one", "inet") in foreman.told
+    # … and another worker gets both
+    elsewhere = LabPaths(tmp_path / "w2")
+    with checkouts.all_in_use(elsewhere, lab.head, wanted, event.prepared) as (checkout, beside):
+        assert (checkout / "simulate").exists()
+        assert (beside["inet"] / "libinet.so").exists()
+    sender.close()
 
 
 # ---- repositories --------------------------------------------------------------------------------------------------
@@ -300,6 +345,31 @@ def test_snapshots_go_that_no_campaign_names(lab: Lab) -> None:
     # … and the one that is gone can come again
     lab.root.joinpath("omnetpp.ini").write_text("# old")
     assert content(lab.checkout(lab.submit("# old")))[0] == "# old"
+
+
+def test_a_snapshot_stays_that_a_campaigns_project_needs(lab: Lab) -> None:
+    # Given a campaign whose project needs another one, as it was long ago
+    inet = lab.submit()
+    git_directory = lab.store.repository(inet.project)
+    age(git_directory, 100)
+    stored(lab.store, "one", commit="f" * 40, references={inet.commit: "k"})
+    # When the head is tidied, then that is there
+    head.tidy(lab.store, ROOMY, NOW)
+    assert refs(git_directory) == {inet.commit}
+
+
+def test_clones_of_repositories_go_when_nobody_has_needed_them_for_half_a_year(lab: Lab) -> None:
+    # Given a clone
+    paths = LabPaths(lab.private.parent.parent)
+    clone = paths.clones / "inet-1f3a9c04"
+    clone.mkdir(parents=True)
+    with usage.held(lock_of(clone)):
+        pass
+    # When the client is tidied, then it is there for a while
+    client.tidy(paths, time() + 179 * DAY)
+    assert clone.exists()
+    client.tidy(paths, time() + 181 * DAY)
+    assert not clone.exists()
 
 
 def test_a_snapshot_is_kept_for_as_long_after_its_last_campaign(lab: Lab) -> None:

@@ -1,6 +1,7 @@
 """A real foreman with a real Redis; the workers are played by the tests."""
 
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from runner.messages import (
     AnyAnswer,
     AnyEvent,
     AskCampaigns,
+    AskProducts,
     AttemptFailed,
     CampaignEnded,
     CampaignPrepared,
@@ -38,6 +40,9 @@ from runner.messages import (
     Held,
     HostReport,
     HostUp,
+    ProductMissing,
+    Products,
+    PruneProducts,
     Refused,
     Resume,
     RunCommitted,
@@ -49,6 +54,7 @@ from runner.model import Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, d
 from runner.paths import AttemptPaths, LabPaths, attempt_parcel
 from tests.conftest import eventually
 from tests.integration.test_job_queue import campaign, queued
+from tests.stored_campaigns import product
 
 T = TypeVar("T")
 
@@ -565,6 +571,15 @@ def test_what_a_host_had_begun_is_begun_again_when_its_agent_is_a_new_one(world:
     eventually(lambda: any(other.id != chunk.id for other in world.chunks()), "that it is begun again")
 
 
+def test_workers_are_told_which_machines_serve(world: World) -> None:
+    # Given a machine that reports, then it is known to workers that it serves
+    world.begin(runs=2)
+    eventually(lambda: world.workers.machines() == frozenset({"red"}), "the only machine serves")
+    # When it is drained, then that is known, too
+    world.other.ask(Drain("red", drained=True))
+    eventually(lambda: world.workers.machines() == frozenset(), "no machine serves")
+
+
 def test_a_drained_machine_gets_nothing_until_it_is_undrained(world: World) -> None:
     # Given a machine that somebody drains while it has a run, and another foreman after that
     chunk = world.begin(runs=2)
@@ -714,3 +729,114 @@ def test_the_foreman_goes_on_after_malformed_messages(world: World) -> None:
     assert "refused a malformed request (10000 so far)" in said
     assert "refused a malformed event (1000 so far)" in said
     assert said.count("\n") < 200
+
+
+# ---- products ------------------------------------------------------------------------------------------------------
+
+
+def builds(world: World) -> list[str]:
+    return queued(world.redis, BUILD_QUEUE)
+
+
+def test_a_product_that_is_found_damaged_is_built_again(world: World) -> None:
+    # Given a campaign under way, and a product in whose file a byte has changed
+    world.begin()
+    product(world.paths, "k", 0.0, size=1000)
+    (content,) = world.paths.contents.iterdir()
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    # When a host says that it cannot get it, but the head has it whole, then nobody has to do anything
+    world.workers.post(ProductMissing("c1", "k"))
+    world.workers.post(CampaignPrepared("c1", Prepared("k", False, ("x",), "", ()), "none.product"))
+    eventually(lambda: not world.paths.incoming.exists() or not list(world.paths.incoming.iterdir()), "a look at it")
+    assert builds(world) == []
+    # … and when it is damaged, then it is no product any more, and the build job is done again
+    content.write_bytes(b"damaged")
+    world.workers.post(ProductMissing("c1", "k"))
+    eventually(lambda: builds(world) == ["c1"], "the build job")
+    assert not world.paths.product("k").exists()
+    # … once, however many hosts say so
+    for _ in range(5):
+        world.workers.post(ProductMissing("c1", "k"))
+    reported = world.reported()
+    eventually(lambda: world.reported() > reported + 1, "time to do so")
+    assert builds(world) == ["c1"]
+    assert not world.heard(CampaignEnded)
+
+
+def test_a_campaign_is_prepared_when_its_product_has_arrived_whole(world: World, tmp_path: Path) -> None:
+    # Given a campaign whose product has arrived without one of its files
+    world.client.ask(Submit(campaign("c1")))
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    worker = LabPaths(tmp_path)
+    product(worker, "k", 0.0, size=1000)
+    (content,) = worker.contents.iterdir()
+    event = CampaignPrepared("c1", Prepared("k", True, ("x",), "", (Run(0, {}),)), "k.1.product")
+    parcel = world.paths.incoming / event.parcel
+    parcel.mkdir(parents=True)
+    shutil.copy(worker.description("k"), parcel)
+    # When that is told, then no run is given out, and the build job is done again
+    world.workers.post(event)
+    eventually(lambda: builds(world) == ["c1"], "the build job")
+    assert world.heard(CampaignPrepared) == []
+    # … and when it has arrived with it, then there is the product, and runs are given out
+    parcel.mkdir()
+    shutil.copy(worker.description("k"), parcel)
+    shutil.copy(content, parcel)
+    world.reports.set()
+    world.workers.post(event)
+    eventually(world.chunks, "a chunk")
+    assert world.paths.content(content.name).read_bytes() == content.read_bytes()
+    assert not parcel.exists()
+
+
+def test_a_campaign_is_prepared_when_the_products_of_its_references_have_arrived_too(
+    world: World, tmp_path: Path
+) -> None:
+    # Given a campaign whose own product is at the head, and the product of a project that it needs arrives in pieces
+    world.client.ask(Submit(campaign("c1")))
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    product(world.paths, "k", 0.0, size=1000)
+    worker = LabPaths(tmp_path)
+    product(worker, "r", 0.0, size=1000)
+    (content,) = worker.contents.iterdir()
+    prepared = Prepared("k", True, ("x",), "", (Run(0, {}),), {"inet": "r"})
+    event = CampaignPrepared("c1", prepared, references=(("r", "r.1.product"),))
+    parcel = world.paths.incoming / "r.1.product"
+    parcel.mkdir(parents=True)
+    shutil.copy(worker.description("r"), parcel)
+    # When that is told, then no run is given out, and the build job is done again
+    world.workers.post(event)
+    eventually(lambda: builds(world) == ["c1"], "the build job")
+    assert world.heard(CampaignPrepared) == []
+    # … and when it has arrived whole, then it is in the store, and runs are given out
+    parcel.mkdir()
+    shutil.copy(worker.description("r"), parcel)
+    shutil.copy(content, parcel)
+    world.reports.set()
+    world.workers.post(event)
+    eventually(world.chunks, "a chunk")
+    assert world.paths.content(content.name).read_bytes() == content.read_bytes()
+    # … and both products are listed as needed
+    found = world.other.ask(AskProducts())
+    assert isinstance(found, Products)
+    assert {one.key: one.campaigns for one in found.products} == {"k": ("c1",), "r": ("c1",)}
+
+
+def test_products_are_listed_and_those_go_that_nobody_needs(world: World) -> None:
+    # Given a product that a campaign under way needs, and one that none does
+    world.begin()
+    for key, size in (("k", 1000), ("unneeded", 2000)):
+        product(world.paths, key, 1000.0, size=size)
+    # When they are asked for
+    found = world.other.ask(AskProducts())
+    assert isinstance(found, Products)
+    assert [(one.key, one.project, one.size, one.campaigns) for one in found.products] == [
+        ("k", "aloha", 1000, ("c1",)),
+        ("unneeded", "aloha", 2000, ()),
+    ]
+    assert (found.total, found.removed) == (3000, 0)
+    # … and when they are pruned, then one goes, with its file
+    left = world.other.ask(PruneProducts())
+    assert isinstance(left, Products)
+    assert ([one.key for one in left.products], left.removed, left.freed, left.held) == (["k"], 1, 2000, 0)
+    assert len(list(world.paths.contents.iterdir())) == 1

@@ -13,12 +13,21 @@ import zmq
 
 from runner import disk, shell, usage
 from runner.log_stream import Piece
-from runner.messages import CampaignRefused, ChunkEnded, ChunkStarted, Held, HostUp, RunStarted, SlotDied
+from runner.messages import (
+    CampaignRefused,
+    ChunkEnded,
+    ChunkStarted,
+    Held,
+    HostUp,
+    ProductMissing,
+    RunStarted,
+    SlotDied,
+)
 from runner.model import Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, decode
 from runner.paths import AttemptPaths, lock_of, use_of
 from tests.conftest import eventually, needs
 from tests.lab_fixture import LocalLab
-from tests.stored_campaigns import product
+from tests.stored_campaigns import needed, product
 from tests.worker_fixture import Host, is_alive, is_zombie, pids_in, running_host, seconds_until_gone
 
 pytestmark = pytest.mark.timeout(120)
@@ -36,12 +45,12 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_chunk_whose_files_the_head_does_not_give_out_was_not_tried(host: Host, is_there: bool) -> None:
-    # Given a campaign without a checkout, whose product is there or nowhere, and a git server that does not answer
+    # Given a campaign without a checkout, and a git server that does not answer, or has not got the project
     campaign = host.campaign("exit 0")
     usage.remove(host.paths.checkout(campaign.tree, "k" * 20))
-    host.paths.repository("p").mkdir(parents=True)
+    product(host.paths, "k" * 20, 0.0)
     if is_there:
-        product(host.paths, "k" * 20, 0.0)
+        host.paths.repository("p").mkdir(parents=True)
     # When a chunk comes
     chunk = host.put(0, 1)
     ended = host.ended(chunk)
@@ -49,13 +58,52 @@ def test_a_chunk_whose_files_the_head_does_not_give_out_was_not_tried(host: Host
     assert ended.unfinished == chunk.attempts
     assert not host.events(RunStarted)
     assert ended.not_tried is is_there
-    assert ("does not answer" if is_there else "has no product") in ended.error
+    assert ("does not answer" if is_there else "there is no repository") in ended.error
+
+
+def test_a_slot_asks_for_a_product_until_it_is_there_or_nobody_wants_it(host: Host) -> None:
+    # Given a campaign without a checkout, whose product is nowhere, when a chunk comes
+    campaign = host.campaign("exit 0")
+    usage.remove(host.paths.checkout(campaign.tree, "k" * 20))
+    chunk = host.put(0, 1)
+    # Then the slot says so again and again, and keeps the chunk
+    eventually(lambda: len(host.events(ProductMissing)) >= 2, "another question")
+    assert not host.events(ChunkEnded)
+    # … until there is a product: now it asks for the commit, which is nowhere either
+    product(host.paths, "k" * 20, 0.0)
+    assert "there is no repository" in host.ended(chunk).error
+    # When the next campaign's is nowhere, then the slot lets go as soon as nobody wants the chunk, and blames nobody
+    host.jobs.keep_campaign(msgspec.structs.replace(campaign, id="c2", tree="u" * 20))
+    host.jobs.keep_prepared("c2", Prepared("m" * 20, False, ("./simulate",), "", (Run(0, {}),)))
+    other = Chunk("c2-0", "c2", (Attempt(0, 1),), shared=False)
+    host.jobs.put_chunk(host.name, other)
+    eventually(lambda: any(event.campaign == "c2" for event in host.events(ProductMissing)), "the question")
+    host.jobs.revoke("c2-0")
+    ended = host.ended(other)
+    assert (ended.unfinished, ended.error) == (other.attempts, "")
+
+
+def test_a_slot_asks_for_the_product_of_a_reference(host: Host) -> None:
+    # Given a campaign whose checkout is there, and that needs a project whose product is nowhere
+    campaign = host.campaign("exit 0")
+    host.jobs.keep_campaign(msgspec.structs.replace(campaign, id="c2", references=(needed("c" * 40),)))
+    prepared = Prepared("k" * 20, False, ("./simulate",), "", (Run(0, {}),), {"inet": "r" * 20})
+    host.jobs.keep_prepared("c2", prepared)
+    # When a chunk comes
+    other = Chunk("c2-0", "c2", (Attempt(0, 1),), shared=False)
+    host.jobs.put_chunk(host.name, other)
+    # Then the slot says that it is this one which is missing, and keeps the chunk until nobody wants it
+    eventually(lambda: ProductMissing("c2", "r" * 20) in host.events(ProductMissing), "the question")
+    host.jobs.revoke("c2-0")
+    ended = host.ended(other)
+    assert (ended.unfinished, ended.error) == (other.attempts, "")
 
 
 def test_a_slot_that_could_not_begin_another_campaign_still_holds_what_it_uses(host: Host) -> None:
     # Given a slot that has done a campaign's run, and then could not get another campaign's files
     campaign = host.campaign("exit 0")
     host.ended(host.put(0))
+    product(host.paths, "m" * 20, 0.0)
     host.jobs.keep_campaign(msgspec.structs.replace(campaign, id="c2", tree="u" * 20))
     host.jobs.keep_prepared("c2", Prepared("m" * 20, False, ("./simulate",), "", (Run(0, {}),)))
     other = Chunk("c2-0", "c2", (Attempt(0, 1),), shared=False)

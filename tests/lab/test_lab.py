@@ -47,7 +47,8 @@ def test_two_commands_lead_from_bare_machines_to_results(provisioned_lab: Lab) -
         calls = [line for line in gate.splitlines() if line.startswith(f"{name} ") and "refused" not in line]
         assert sum(f"git {project}-" in line for line in calls) == 1
         is_builder = name == "w1"  # it has the products, as it made them
-        assert sum("products" in line and f"{key}/" in line for line in calls) == (0 if is_builder else 1)
+        assert sum("products" in line and f"{key}/product.json" in line for line in calls) == int(not is_builder)
+        assert sum("products" in line and "files/" in line for line in calls) == 1  # listed, or fetched
 
 
 def test_provisioning_again_changes_nothing(provisioned_lab: Lab) -> None:

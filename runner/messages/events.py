@@ -1,11 +1,6 @@
-"""What the parts of a lab say to each other: events, and the requests and answers of clients.
-
-Each knows its own kind in JSON (its tag), so what is no message of a union is refused when it is decoded.
-"""
+"""What happened: workers tell the foreman, the foreman tells the campaign's followers."""
 
 from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value
-
-# ---- what happened: workers tell the foreman, the foreman tells the campaign's followers ----
 
 
 class Event(Value, frozen=True, tag=True):
@@ -68,9 +63,29 @@ class HostReport(Event, frozen=True):
 
 
 class BuildStarted(Event, frozen=True):
-    """The build job found no product for the campaign's key and builds it."""
+    """The build job found no product for the key of the campaign's project, or of one that it needs, and builds it."""
 
     campaign: str
+    #: The project's name.
+    what: str = ""
+
+
+class BuildProgressed(Event, frozen=True):
+    """How far a build is."""
+
+    campaign: str
+    #: Compilations that were made, and that are to be made in all; None: nobody knows.
+    done: int
+    total: int | None
+    #: The project that is built, which may be one that the campaign's needs.
+    what: str
+
+
+class ProductMissing(Event, frozen=True):
+    """A host could not get a campaign's product whole from the head; it waits until somebody has built it again."""
+
+    campaign: str
+    key: str
 
 
 class CampaignPrepared(Event, frozen=True):
@@ -80,6 +95,18 @@ class CampaignPrepared(Event, frozen=True):
     prepared: Prepared
     #: The parcel that holds the product, where it was built away from the store.
     parcel: str = ""
+    #: Key and parcel of references' products that come along.
+    references: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse products that the campaign does not need."""
+        if not {key for key, _ in self.references} <= set(self.prepared.keys):
+            raise ValueError("a product comes along that is none of the campaign's")
+
+    @property
+    def parcels(self) -> list[tuple[str, str]]:
+        """Key and parcel of all products that come along."""
+        return [(key, parcel) for key, parcel in ((self.prepared.key, self.parcel), *self.references) if parcel]
 
 
 class CampaignRefused(Event, frozen=True):
@@ -190,20 +217,11 @@ class CampaignEnded(Event, frozen=True):
     time: float = 0.0
 
 
-#: What happens to one campaign.
-CampaignEvent = (
-    BuildStarted
-    | CampaignPrepared
-    | CampaignRefused
-    | RunStarted
-    | RunProgressed
-    | ChunkStarted
-    | ChunkEnded
-    | DeliveryFailed
-    | AttemptFailed
-    | CampaignTaken
-    | CampaignEnded
-)
+#: What happens to one campaign: to its runs, to what they need, and to the whole of it.
+OfRuns = RunStarted | RunProgressed | ChunkStarted | ChunkEnded | DeliveryFailed | AttemptFailed
+OfBuilds = BuildStarted | BuildProgressed | CampaignPrepared | CampaignRefused | ProductMissing
+OfWhole = CampaignTaken | OfBuilds | CampaignEnded
+CampaignEvent = OfRuns | OfWhole
 
 #: What workers may tell.
 WorkerEvent = (
@@ -211,6 +229,8 @@ WorkerEvent = (
     | HostReport
     | SlotDied
     | BuildStarted
+    | BuildProgressed
+    | ProductMissing
     | CampaignPrepared
     | CampaignRefused
     | RunStarted
@@ -222,162 +242,3 @@ WorkerEvent = (
 )
 
 AnyEvent = CampaignEvent | HostUp | HostReport | SlotDied | RunDelivered | RunCommitted
-
-
-# ---- what a client asks of the foreman ---------------------------------------------------------------------------
-
-
-class Request(Value, frozen=True, tag=True):
-    """A question or an order to the foreman."""
-
-
-class Submit(Request, frozen=True):
-    """Take on a campaign and tell the sender everything that happens to it; said twice, it is taken on once."""
-
-    campaign: Campaign
-
-
-class Follow(Request, frozen=True):
-    """Tell the sender everything that has happened to a campaign, and what happens from now on."""
-
-    campaign: str
-
-
-class Cancel(Request, frozen=True):
-    """Start no more runs of a campaign and end those that run."""
-
-    campaign: str
-
-
-class Resume(Request, frozen=True):
-    """Begin again, with the same snapshot, what failed, was lost or cancelled in a campaign that has ended."""
-
-    campaign: str
-
-
-class Collected(Request, frozen=True):
-    """Everything of a campaign that has ended is at home; the lab need not keep it."""
-
-    campaign: str
-    #: The time of the end that is meant; 0: any.
-    ended: float = 0.0
-
-
-class AskCampaigns(Request, frozen=True):
-    """Answer with :class:`Campaigns`."""
-
-
-class Explain(Request, frozen=True):
-    """Say why a campaign, or one run of it, is where it is; answer with :class:`Explained`."""
-
-    campaign: str
-    run: int | None = None
-
-
-class Drain(Request, frozen=True):
-    """Give a machine nothing more, or give it runs again; that also ends a quarantine."""
-
-    host: str
-    drained: bool
-
-
-class AskStatus(Request, frozen=True):
-    """Answer with :class:`Status`."""
-
-
-class AskMachines(Request, frozen=True):
-    """Answer with :class:`Machines`."""
-
-
-class Shutdown(Request, frozen=True):
-    """End the lab's services; refused while campaigns run, unless forced."""
-
-    force: bool = False
-
-
-AnyRequest = (
-    Submit | Follow | Cancel | Resume | Collected | AskStatus | AskCampaigns | AskMachines | Explain | Drain | Shutdown
-)
-
-
-class Answer(Value, frozen=True, tag=True):
-    """The foreman's reply to a request."""
-
-
-class Accepted(Answer, frozen=True):
-    """It will be done."""
-
-
-class Refused(Answer, frozen=True):
-    """It will not be done, and why."""
-
-    message: str
-    hint: str = ""
-
-
-class CampaignStatus(Value, frozen=True):
-    """Where one campaign stands."""
-
-    id: str
-    name: str
-    config: str
-    user: str
-    #: ``building``, ``running``, ``cancelled``; of one that has ended ``done``, ``failed``, ``cancelled``, ``refused``.
-    phase: str
-    total: int
-    done: int
-    failed: int
-    running: int
-    #: Seconds since the epoch; None while it has not ended.
-    submitted: float = 0.0
-    ended: float | None = None
-    #: Is everything of it at home?
-    collected: bool = False
-
-
-class Status(Answer, frozen=True):
-    """What the lab does just now."""
-
-    protocol: int
-    hosts: dict[str, int]
-    #: Those that are under way.
-    campaigns: tuple[CampaignStatus, ...]
-    #: Tells this foreman process from others: a new one knows no followers.
-    incarnation: str = ""
-
-
-class Campaigns(Answer, frozen=True):
-    """All campaigns that the lab still has something of, by the time of their submission."""
-
-    campaigns: tuple[CampaignStatus, ...]
-
-
-class Explained(Answer, frozen=True):
-    """Why something is where it is, in a sentence or two."""
-
-    text: str
-
-
-class MachineStatus(Value, frozen=True):
-    """One machine of the lab."""
-
-    #: What it told last; None if it never did.
-    report: HostReport | None
-    name: str
-    #: Slots that have a run, or are to get one.
-    busy: int
-    #: ``ready``, ``draining``, ``unwell`` or ``away``, and why.
-    state: str
-    reason: str = ""
-
-
-class Machines(Answer, frozen=True):
-    """All machines of the lab, by name."""
-
-    machines: tuple[MachineStatus, ...]
-    #: Revision of labfleet's code that the foreman runs, and the one that the git server has for everybody.
-    revision: str
-    deployed: str
-
-
-AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Explained

@@ -1,0 +1,199 @@
+"""What a client asks of the foreman, and what it is answered."""
+
+from runner.messages.events import HostReport
+from runner.model import Campaign, Value
+
+
+class Request(Value, frozen=True, tag=True):
+    """A question or an order to the foreman."""
+
+
+class Submit(Request, frozen=True):
+    """Take on a campaign and tell the sender everything that happens to it; said twice, it is taken on once."""
+
+    campaign: Campaign
+
+
+class Follow(Request, frozen=True):
+    """Tell the sender everything that has happened to a campaign, and what happens from now on."""
+
+    campaign: str
+
+
+class Cancel(Request, frozen=True):
+    """Start no more runs of a campaign and end those that run."""
+
+    campaign: str
+
+
+class Resume(Request, frozen=True):
+    """Begin again, with the same snapshot, what failed, was lost or cancelled in a campaign that has ended."""
+
+    campaign: str
+
+
+class Collected(Request, frozen=True):
+    """Everything of a campaign that has ended is at home; the lab need not keep it."""
+
+    campaign: str
+    #: The time of the end that is meant; 0: any.
+    ended: float = 0.0
+
+
+class AskCampaigns(Request, frozen=True):
+    """Answer with :class:`Campaigns`."""
+
+
+class Explain(Request, frozen=True):
+    """Say why a campaign, or one run of it, is where it is; answer with :class:`Explained`."""
+
+    campaign: str
+    run: int | None = None
+
+
+class Drain(Request, frozen=True):
+    """Give a machine nothing more, or give it runs again; that also ends a quarantine."""
+
+    host: str
+    drained: bool
+
+
+class AskStatus(Request, frozen=True):
+    """Answer with :class:`Status`."""
+
+
+class AskMachines(Request, frozen=True):
+    """Answer with :class:`Machines`."""
+
+
+class AskProducts(Request, frozen=True):
+    """Answer with :class:`Products`."""
+
+
+class PruneProducts(Request, frozen=True):
+    """Remove the products that no campaign under way needs; answer with :class:`Products`."""
+
+
+class Shutdown(Request, frozen=True):
+    """End the lab's services; refused while campaigns run, unless forced."""
+
+    force: bool = False
+
+
+#: What is asked of campaigns, and of the lab.
+OfCampaigns = Submit | Follow | Cancel | Resume | Collected | AskCampaigns | Explain
+OfLab = AskStatus | AskMachines | AskProducts | PruneProducts | Drain | Shutdown
+
+AnyRequest = OfCampaigns | OfLab
+
+
+class Answer(Value, frozen=True, tag=True):
+    """The foreman's reply to a request."""
+
+
+class Accepted(Answer, frozen=True):
+    """It will be done."""
+
+
+class Refused(Answer, frozen=True):
+    """It will not be done, and why."""
+
+    message: str
+    hint: str = ""
+
+
+class CampaignStatus(Value, frozen=True):
+    """Where one campaign stands."""
+
+    id: str
+    name: str
+    config: str
+    user: str
+    #: ``building``, ``running``, ``cancelled``; of one that has ended ``done``, ``failed``, ``cancelled``, ``refused``.
+    phase: str
+    total: int
+    done: int
+    failed: int
+    running: int
+    #: Seconds since the epoch; None while it has not ended.
+    submitted: float = 0.0
+    ended: float | None = None
+    #: Is everything of it at home?
+    collected: bool = False
+
+
+class Status(Answer, frozen=True):
+    """What the lab does just now."""
+
+    protocol: int
+    hosts: dict[str, int]
+    #: Those that are under way.
+    campaigns: tuple[CampaignStatus, ...]
+    #: Tells this foreman process from others: a new one knows no followers.
+    incarnation: str = ""
+
+
+class Campaigns(Answer, frozen=True):
+    """All campaigns that the lab still has something of, by the time of their submission."""
+
+    campaigns: tuple[CampaignStatus, ...]
+
+
+class Explained(Answer, frozen=True):
+    """Why something is where it is, in a sentence or two."""
+
+    text: str
+
+
+class MachineStatus(Value, frozen=True):
+    """One machine of the lab."""
+
+    #: What it told last; None if it never did.
+    report: HostReport | None
+    name: str
+    #: Slots that have a run, or are to get one.
+    busy: int
+    #: ``ready``, ``draining``, ``unwell`` or ``away``, and why.
+    state: str
+    reason: str = ""
+
+
+class Machines(Answer, frozen=True):
+    """All machines of the lab, by name."""
+
+    machines: tuple[MachineStatus, ...]
+    #: Revision of labfleet's code that the foreman runs, and the one that the git server has for everybody.
+    revision: str
+    deployed: str
+
+
+class ProductStatus(Value, frozen=True):
+    """One product in the head's store; sizes in bytes, times in seconds since the epoch."""
+
+    key: str
+    #: The name of the project that it was built for.
+    project: str
+    files: int
+    size: int
+    #: What no other product has, of its size.
+    own: int
+    built: float
+    used: float
+    #: The ids of the campaigns under way that need it.
+    campaigns: tuple[str, ...] = ()
+
+
+class Products(Answer, frozen=True):
+    """The head's products, those first that were used longest ago; sizes in bytes."""
+
+    products: tuple[ProductStatus, ...]
+    #: What all of them take, and may take until housekeeping removes some.
+    total: int
+    limit: int
+    #: What was just removed: so many, what they took, and what checkouts on the same machine keep of them for now.
+    removed: int = 0
+    freed: int = 0
+    held: int = 0
+
+
+AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Products | Explained

@@ -1,0 +1,12 @@
+"""Products: what builds leave that runs need, and other builds.
+
+A product is a description, ``product.json``, and its files lie once per content, under the content's SHA-256, whatever
+number of products names them: on the head and on each host.  ``store`` keeps them on one machine, ``travel`` brings
+them from the builder to the head and from there to the hosts: only what is not there yet.
+"""
+
+from runner.products.description import Item, Product, is_needed
+from runner.products.store import is_whole, keep, note_use, take
+from runner.products.travel import ProductGone, deliver, provide
+
+__all__ = ["Item", "Product", "ProductGone", "deliver", "is_needed", "is_whole", "keep", "note_use", "provide", "take"]

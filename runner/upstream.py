@@ -1,0 +1,81 @@
+"""Repositories that references name by a URL: each is cloned once, and brought to the revision that is wanted.
+
+It is the person's git that does so, with the person's settings and keys.  A commit or tag that was fetched is not asked
+for again; what a branch is, is asked anew each time.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from runner import shell, usage
+from runner.errors import LabFailed, WrongUse
+from runner.paths import LabPaths, lock_of
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class Cache:
+    """The clones of one client."""
+
+    def __init__(self, paths: LabPaths) -> None:
+        self._paths = paths
+
+    def fetched(self, url: str, revision: str) -> Path:
+        """Return a folder with the files of a revision: commit, tag or branch.
+
+        Raises WrongUse if there is no such revision, LabFailed if the repository cannot be reached.
+        """
+        name = re.sub(r"\.git$", "", re.split(r"[/:]", url.rstrip("/"))[-1]) or "reference"
+        place = self._paths.clones / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_digest(url, revision)}" / name
+        with usage.held(lock_of(place.parent)):
+            if not (place / ".git").exists():
+                place.mkdir(parents=True, exist_ok=True)
+                _git(place, "init", "--quiet")
+            commit = self._known(place, revision) or self._fetch(place, url, revision)
+            _git(place, "checkout", "--quiet", "--force", "--detach", commit)
+            _git(place, "clean", "--quiet", "-dffx")
+        return place
+
+    def _known(self, place: Path, revision: str) -> str | None:
+        """Return the commit of a revision that is here and cannot become another one."""
+        if not _COMMIT.fullmatch(revision) and not (place / ".git" / "refs" / "tags" / revision).exists():
+            return None
+        answer = _git(
+            place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False
+        )
+        return answer.text if answer.status == 0 else None
+
+    def _fetch(self, place: Path, url: str, revision: str) -> str:
+        """Fetch a revision and return its commit; a tag stays as one."""
+        for refs in (
+            (f"+refs/tags/{revision}:refs/tags/{revision}",),
+            (revision,),
+            ("+refs/heads/*:refs/remotes/origin/*",),
+        ):
+            answer = _git(place, "fetch", "--quiet", "--no-tags", "--", url, *refs, check=False)
+            wanted = f"refs/tags/{revision}" if "tags" in refs[0] else revision if "*" in refs[0] else "FETCH_HEAD"
+            found = _git(
+                place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}", check=False
+            )
+            if answer.status == 0 and found.status == 0:
+                return found.text
+        if answer.status == 0:
+            raise WrongUse(
+                f"{url} has no revision {revision}", "name a commit, tag or branch: git ls-remote lists them"
+            )
+        raise LabFailed(f"{url} cannot be fetched: {answer.complaint}", "does `git ls-remote` with this URL work here?")
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def _git(place: Path, *arguments: str, check: bool = True) -> shell.Result:
+    """Run git in a clone, the person's variables left as they are but for those that name another repository."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+    kept = {name: value for name, value in os.environ.items() if name not in others}
+    environment = {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
+    settings = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "core.autocrlf=false")
+    return shell.run(["git", "-C", str(place), *settings, *arguments], env=environment, check=check)

@@ -1,0 +1,128 @@
+"""Where the builder makes a project: its files, beside them the projects that it needs, each at its place as at home.
+
+The tree stays, so make sees what really changed.  Files get a new time exactly when their content changes: git writes
+only those that differ, and so do we with what the builds of other projects left.
+"""
+
+import filecmp
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner import checkouts, products, repository, usage
+from runner.features import Stamps
+from runner.head import Head
+from runner.model import Source
+from runner.paths import LabPaths, lock_of
+from runner.products import Item, ProductGone
+
+#: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
+BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+
+
+class WorkingTree:
+    """The builder's place for one project that is built in one way."""
+
+    def __init__(
+        self, paths: LabPaths, head: Head, source: Source, needed: Mapping[str, tuple[Source, str]], *ways: str
+    ) -> None:
+        """``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made."""
+        self._paths, self._head, self._source, self._needed = paths, head, source, needed
+        self._mirror = checkouts.provide_commit(paths, head, source)
+        rules = repository.blobs(self._mirror, source.tree, BUILD_RULES)
+        # Wherever a campaign has them, they are as far from each other.
+        self._shared = os.path.commonpath([os.path.dirname(place) for place in (source.place, *needed)])
+        places = [self._inner(place) for place in (source.place, *needed)]
+        variant = digest(*ways, repr(source.build), *places, *rules)
+        self._folder = paths.builder(source.project, variant[:12])
+        #: The project's root.
+        self.root = self.at(source.place)
+        #: What was written about features the last time.
+        self.stamps = Stamps(self.root)
+
+    def _inner(self, place: str) -> str:
+        return os.path.relpath(place, self._shared or ".")
+
+    def at(self, place: str) -> Path:
+        """Return where something is that stands at a place in the campaign."""
+        return self._folder / "trees" / self._inner(place)
+
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
+        """Hold the place for oneself, with the files of the commits in it.
+
+        A tree in which this was cut short is made anew: nobody knows which of its files are whole.
+        """
+        with usage.held(lock_of(self._folder)):
+            if self._busy.exists():
+                shutil.rmtree(self._folder)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._busy.touch()
+            self.stamps = Stamps(self.root)
+            for place, (source, key) in self._needed.items():
+                self._lay_out_needed(place, source, key)
+            self.root.mkdir(parents=True, exist_ok=True)
+            repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
+            yield
+            self.is_in_order()
+
+    def is_in_order(self) -> None:
+        """Take note that what has been made so far is whole."""
+        self._busy.unlink(missing_ok=True)
+
+    def changed_files(self) -> list[str]:
+        """Return the files of the project that are not as in its commit, new ones included."""
+        return repository.changed_files(self._mirror, self.root, self._index(self._source.place))
+
+    def committed(self, *patterns: str) -> list[str]:
+        """Return the files of the project's commit whose names match one of some patterns."""
+        return [line.partition("\t")[2] for line in repository.blobs(self._mirror, self._source.tree, patterns)]
+
+    @property
+    def _busy(self) -> Path:
+        return self._folder / "busy"
+
+    def _index(self, place: str) -> Path:
+        return self._folder / f"{digest(self._inner(place))[:8]}.index"
+
+    def _lay_out_needed(self, place: str, source: Source, key: str) -> None:
+        """Make a place hold a project's files with the products of its build; what is the same stays as it is."""
+        product = products.provide(self._paths, self._head, key)
+        if product is None:
+            raise ProductGone(key)
+        mirror = checkouts.provide_commit(self._paths, self._head, source)
+        root, index = self.at(place), self._index(place)
+        root.mkdir(parents=True, exist_ok=True)
+        repository.lay_out(mirror, source.tree, root, index)
+        made = {item.path: item for item in product.files}
+        for name in repository.changed_files(mirror, root, index):
+            if name not in made and os.path.lexists(root / name):  # of another build of it
+                (root / name).unlink()
+        for name, item in made.items():
+            _renew(item, self._paths.content(item.content), root / name)
+
+
+def _renew(item: Item, content: Path, target: Path) -> None:
+    """Make a file like one of a product, with a time of its own unless it is like that already."""
+    if item.link is not None:
+        if not target.is_symlink() or os.readlink(target) != item.link:
+            target.unlink(missing_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(item.link)
+        return
+    mode = 0o755 if item.executable else 0o644
+    if target.is_file() and not target.is_symlink() and filecmp.cmp(content, target, shallow=False):
+        target.chmod(mode)  # which is no change for make
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    shutil.copyfile(content, target)
+    target.chmod(mode)
+
+
+def digest(*parts: str) -> str:
+    """Return the SHA-256 of some texts, in hex."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
