@@ -17,7 +17,6 @@ from redis.exceptions import RedisError
 
 from runner import shell
 
-
 MACHINES = Path(__file__).parent / "lab"
 
 
