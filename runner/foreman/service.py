@@ -241,8 +241,8 @@ class Foreman:
         if self._is_remote:
             try:
                 curve.register(self._paths.keys, curve.WORKERS, host, key)
-            except ValueError:
-                log.warning("%s has an odd key: its slots cannot send logs", host)
+            except ValueError as error:
+                log.warning("%r has an odd name or key: its slots cannot send logs: %s", host, error)
         self._lose(lambda state, now_is: campaign_state.take_host_up(state, host, now_is))
         self._build_again(self._states())
 

@@ -1,6 +1,6 @@
 """What happened: workers tell the foreman, the foreman tells the campaign's followers."""
 
-from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value
+from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value, check_name
 
 
 class Event(Value, frozen=True, tag=True):
@@ -87,6 +87,10 @@ class ProductMissing(Event, frozen=True):
     campaign: str
     key: str
 
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        check_name(self.key)
+
 
 class CampaignPrepared(Event, frozen=True):
     """Product and list of runs are there."""
@@ -99,9 +103,11 @@ class CampaignPrepared(Event, frozen=True):
     references: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse products that the campaign does not need."""
+        """Refuse products that the campaign does not need, and parcels that would be files elsewhere."""
         if not {key for key, _ in self.references} <= set(self.prepared.keys):
             raise ValueError("a product comes along that is none of the campaign's")
+        for _, parcel in self.parcels:
+            check_name(parcel)
 
     @property
     def parcels(self) -> list[tuple[str, str]]:

@@ -763,6 +763,26 @@ def test_a_product_that_is_found_damaged_is_built_again(world: World) -> None:
     assert not world.heard(CampaignEnded)
 
 
+def test_what_a_worker_calls_a_product_names_no_file_elsewhere(world: World) -> None:
+    # Given a campaign under way, and somebody with a worker's password
+    world.begin()
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    missing = b'{"type":"ProductMissing","campaign":"c1","key":"%s"}'
+    prepared = b'{"key":"k","built":true,"program":["x"],"toolchain":"","runs":[]}'
+    arrived = b'{"type":"CampaignPrepared","campaign":"c1","parcel":"%s","prepared":' + prepared + b"}"
+    # When they tell of products and parcels by names that lead elsewhere
+    names = [b"../campaigns", b"..", b"/etc", b"a/b", b"a\\nb"]
+    for name in names:
+        world.redis.xadd("labfleet:events", {"event": missing % name})
+        world.redis.xadd("labfleet:events", {"event": arrived % name})
+    # Then all of it is refused, nothing is built for it, and everything is where it was
+    refused = "refused a malformed event"
+    eventually(lambda: world.said().count(refused) == 2 * len(names), "that all are refused")
+    assert builds(world) == []
+    assert world.paths.campaign("c1").campaign.exists()
+    assert len(world.other.status().campaigns) == 1
+
+
 def test_a_campaign_is_prepared_when_its_product_has_arrived_whole(world: World, tmp_path: Path) -> None:
     # Given a campaign whose product has arrived without one of its files
     world.client.ask(Submit(campaign("c1")))
