@@ -298,8 +298,8 @@ class Follower:
         raise from_code(exit_code, text, "\n".join(filter(None, (hint, log))))
 
     def _prepare(self, prepared: Prepared) -> None:
-        if self.prepared is None:
-            self.prepared = prepared
+        is_first, self.prepared = self.prepared is None, prepared
+        if is_first:
             build_log = self._build_log() if prepared.built else None
             if self._logs:
                 self._logs.end(log_stream.BUILD_STREAM, build_log)

@@ -223,6 +223,8 @@ class Chunk(Value, frozen=True):
     attempts: tuple[Attempt, ...]
     #: May they share one process?
     shared: bool
+    #: The key of the product with which they are to be done; empty: the campaign's, whichever that is.
+    key: str = ""
 
 
 # ---- what came of it ---------------------------------------------------------------------------------------------
@@ -263,6 +265,8 @@ class Outcome(Value, frozen=True):
     files: tuple[File, ...] = ()
     #: Length of the run's log in bytes.
     log_size: int = 0
+    #: The key of the project's product with which it was made; empty if nobody can tell.
+    key: str = ""
     #: The folder in which its files travel: no other execution has the same, whatever numbers attempts are given.
     parcel: str = ""
 

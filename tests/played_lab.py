@@ -281,11 +281,17 @@ class PlayedLab(Lab):
         return Notes(self.paths)
 
     def committed(
-        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, path: str = ""
+        self,
+        campaign: Campaign,
+        run: int,
+        kind: Kind = "done",
+        attempt: int = 1,
+        path: str = "",
+        key: str = "k3y",
     ) -> RunCommitted:
         """Put a run's file into the result store, and return what is told of it."""
         files: Mapping[str, bytes] = {path or f"results/General-#{run}.sca": f"of run {run}".encode()}
-        outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
+        outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind, key=key)
         self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
         results.commit(self.paths, [outcome])
         assert results.record(self.paths.campaign(campaign.id), run) == outcome

@@ -776,6 +776,26 @@ def test_resuming_brings_home_only_what_is_new(played: PlayedLab, project: Path)
     assert played.notes.all() == []
 
 
+def test_results_of_two_programs_are_told_from_each_other(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that ended with one run done, as its program could not be had again
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        CampaignEnded(what.id, cancelled=True, reason="the program is gone"),
+    ]
+    first = run(project)
+    assert first.warnings == ()
+    # When it is resumed, and the other run is done with another program
+    played.played.script = lambda what: [
+        played.committed(what, 1, key="other"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    second = attach(first.campaign, resume=True)
+    # Then that is said, and which run was done with which
+    assert "not all runs were done by the same program" in second.warnings[0]
+    assert [one["build"] for one in manifest(project)["runs"]] == ["k3y", "other"]
+
+
 # ---- which campaign ----------------------------------------------------------------------------------------------
 
 IDS = ["20260101-120000-3f2a", "20260101-130000-99aa", "20260202-120000-3f2b"]

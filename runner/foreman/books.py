@@ -1,7 +1,6 @@
 """The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -128,8 +127,14 @@ class Books:
         for key in prepared.keys:
             products.note_use(self._paths, key)
         results.take_build_log(self._paths, name)
-        if state.prepared is not None:
-            return  # the build job was done twice
+        if state.prepared is not None:  # the build job was done twice
+            if state.prepared.keys != prepared.keys:
+                self._end_unbuildable(
+                    state,
+                    "building it again makes another one, as compiler, OMNeT++ or image changed; who resumes the "
+                    "campaign goes on with that",
+                )
+            return
         ledger.note_prepared(self._paths.campaign(name), prepared)
         self._jobs.keep_prepared(name, prepared)
         campaign_state.take_prepared(state, prepared)
@@ -192,6 +197,18 @@ class Books:
         self._jobs.forget_chunks(name)
         self.end_if_over(state)
 
+    def _end_unbuildable(self, state: CampaignState, why: str) -> None:
+        """End a campaign for whose runs there is no product any more, and will not be: slots would ask for it for ever.
+
+        Its further runs are not given another program: that is only done if somebody resumes it, and written down.
+        """
+        if state.prepared and not state.cancelled and not self._are_here(state.prepared):
+            self.cancel(state, f"the program that its runs need is gone, and {why}")
+
+    def _are_here(self, prepared: Prepared) -> bool:
+        """Say whether the products that a campaign needs are at the head."""
+        return all(self._paths.product(key).exists() for key in prepared.keys)
+
     # ---- the end ----
 
     def end_if_over(self, state: CampaignState) -> None:
@@ -204,8 +221,11 @@ class Books:
             self._end(state, CampaignEnded(state.campaign.id, state.cancelled, state.reason, time.time()))
 
     def refuse(self, state: CampaignState, refused: CampaignRefused) -> None:
-        """End a campaign that cannot be run."""
+        """End a campaign that cannot be run; one that is prepared has been built, so it goes on if it can."""
         results.take_build_log(self._paths, state.campaign.id)
+        if state.prepared is not None:
+            self._end_unbuildable(state, f"it cannot be built again: {refused.message}")
+            return
         self._jobs.mark_cancelled(state.campaign.id)
         self._end(state, refused)
 
@@ -227,7 +247,7 @@ class Books:
             kept = ledger.read(self._paths.campaign(name))
             if kept is None:
                 raise UnknownCampaign(name)
-            if kept.prepared and not all(map(os.path.exists, map(self._paths.product, kept.prepared.keys))):
+            if kept.prepared and not self._are_here(kept.prepared):
                 self._paths.campaign(name).prepared.unlink()  # it is built again
             ledger.reopen(self._paths.campaign(name))
         self._jobs.unmark_cancelled(name)

@@ -86,7 +86,8 @@ def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float) ->
     attempts = tuple(state.waiting.popleft() for _ in range(_together(state, size)))
     state.chunks += 1
     shared = len(attempts) > 1 and state.shareable is True
-    chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared)
+    key = state.prepared.key if state.prepared else ""
+    chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared, key)
     state.in_flight[chunk.id] = InFlight(host, attempts, renewed=now)
     return Feed(host, chunk)
 
