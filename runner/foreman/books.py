@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from runner import ledger, products, results, usage
+from runner.errors import ExitCode
 from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -18,11 +19,13 @@ from runner.messages import (
     CampaignStatus,
     CampaignTaken,
     Event,
+    ProductMissing,
     RunCommitted,
 )
 from runner.model import Campaign, Outcome, Past, Prepared
 from runner.paths import LabPaths
 from runner.scheduling import state as campaign_state
+from runner.scheduling.rebuilds import MOST_IN_A_ROW, Rebuilds
 from runner.scheduling.state import CampaignState
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class Books:
         self._paths, self._jobs, self._send = paths, jobs, send
         self.states: dict[str, CampaignState] = {}
         self._followers: dict[str, set[bytes]] = {}
+        self._rebuilds = Rebuilds()
         #: Tells this process's chunks, and this process, from others.
         self.series = secrets.token_hex(3)
         #: Has every machine had time to tell what it has?  Before that, no cancelled campaign ends.
@@ -124,6 +128,7 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
+        self._rebuilds.take_prepared(name)
         for key in prepared.keys:
             products.note_use(self._paths, key)
         results.take_build_log(self._paths, name)
@@ -197,6 +202,19 @@ class Books:
         self._jobs.forget_chunks(name)
         self.end_if_over(state)
 
+    def missing(self, state: CampaignState, missing: ProductMissing, now: float) -> bool:
+        """A product of a campaign's got lost; say whether that ends the campaign: building it again is in vain."""
+        name = state.campaign.id
+        if not self._rebuilds.take_missing(name, missing.key, now, delivered=missing.delivered):
+            return False
+        why = f"what its runs need was built {MOST_IN_A_ROW} times in a row, and was then damaged or gone at the head"
+        hint = f"an administrator should look at the head's disk; labfleet resume {name} tries again"
+        if state.prepared is None:
+            self.refuse(state, CampaignRefused(name, int(ExitCode.LAB_FAILED), why, hint))
+        else:
+            self.cancel(state, f"{why}; {hint}")
+        return True
+
     def _end_unbuildable(self, state: CampaignState, why: str) -> None:
         """End a campaign for whose runs there is no product any more, and will not be: slots would ask for it for ever.
 
@@ -239,6 +257,7 @@ class Books:
         self._jobs.drop_campaign(name)
         self.tell(name, told)
         del self.states[name]
+        self._rebuilds.forget(name)
         self._followers.pop(name, None)
 
     def resume(self, name: str, now: float) -> None:

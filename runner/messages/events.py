@@ -86,6 +86,8 @@ class ProductMissing(Event, frozen=True):
 
     campaign: str
     key: str
+    #: It was delivered just now, and is not at the head whole all the same.
+    delivered: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""

@@ -14,6 +14,7 @@ import pytest
 import zmq
 from msgspec.structs import replace
 
+from runner import ledger
 from runner.errors import LabFailed
 from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect, host_queue
 from runner.lab import ForemanClient, Lab
@@ -184,6 +185,11 @@ class World:
     def has_ended(self) -> bool:
         """Say whether the client has been told that the campaign has ended."""
         return bool(self.heard(CampaignEnded))
+
+    def ended_with(self, name: str) -> CampaignEnded | CampaignRefused | None:
+        """Return how a campaign ended, as the store has it; None while it has not."""
+        end = ledger.read_end(self.paths.campaign(name))
+        return end.told if end else None
 
     def close(self) -> None:
         """End everything."""
@@ -832,6 +838,29 @@ def test_a_campaign_whose_program_cannot_be_built_again_ends_and_keeps_what_is_d
     assert ended.cancelled
     assert "it cannot be built again: g++: internal compiler error" in ended.reason
     assert not world.heard(CampaignRefused)
+
+
+def test_a_head_that_damages_what_it_is_given_does_not_let_it_be_built_for_ever(world: World) -> None:
+    # Given a campaign that is being built, and one that is under way
+    chunk = world.begin()
+    world.other.ask(Submit(campaign("c2")))
+    # When what the builder delivers is never there whole
+    for name in ("c1", "c2"):
+        for _ in range(3):
+            arrived = CampaignPrepared(name, Prepared("k", True, ("x",), "", (Run(0, {}),)), "k.1.product")
+            world.workers.post(arrived)
+    # Then the first is refused, with what is to be done
+    eventually(lambda: world.ended_with("c2"), "the end of the one that is not built")
+    refused = world.ended_with("c2")
+    assert isinstance(refused, CampaignRefused)
+    assert "built 3 times in a row" in refused.message
+    assert "the head's disk; labfleet resume c2" in refused.hint
+    # … and the other one ends when its run has, whose results are kept
+    eventually(lambda: world.workers.is_unwanted("c1", chunk.id), "that nobody wants its run")
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts))
+    eventually(world.has_ended, "the end of the other one")
+    assert "the head's disk; labfleet resume c1" in world.heard(CampaignEnded)[0].reason
 
 
 @pytest.mark.parametrize(
