@@ -110,7 +110,7 @@ class Foreman:
             self._take_events(inbox)
         if self._hosts.now >= self._feeds_from:
             states = list(self._books.states.values())
-            for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now):
+            for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now, self._hosts.on_trial()):
                 self._jobs.put_chunk(feed.host, feed.chunk)
 
     # ---- beginning ----
