@@ -54,8 +54,9 @@ The exit status is that of the campaign.
 """
 
 _RESUME = """\
-Do again what failed, was lost or was cancelled in a campaign that has ended, with the same snapshot and build; what is
-done stays done.  Then the same as labfleet attach.
+Do again what failed, was lost or was cancelled in a campaign that has ended, with the same snapshot, and the same build
+unless that is gone; what is done stays done.  Failures before do not count against --retries.  Then the same as
+labfleet attach.
 """
 
 _CANCEL = """\

@@ -41,7 +41,7 @@ def test_what_makes_no_sense_names_the_help(words: list[str]) -> None:
     ("read", "told"),
     [
         (command_line.attach, "bring the results home"),
-        (command_line.resume, "what is\ndone stays done"),
+        (command_line.resume, "what is done stays done"),
         (command_line.cancel, "What is done is kept"),
         (command_line.explain, "what it waits for"),
         (command_line.drain, "labfleet undrain HOST"),

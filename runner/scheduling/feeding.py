@@ -77,9 +77,7 @@ def _at_limit(state: CampaignState) -> bool:
     return state.campaign.jobs is not None and len(state.in_flight) >= state.campaign.jobs
 
 
-def _feed(
-    state: CampaignState, room: dict[str, int], slots: int, now: float, on_trial: Collection[str]
-) -> Feed | None:
+def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float, on_trial: Collection[str]) -> Feed | None:
     """Take the campaign's next chunk for the host with the most room; None if no host has any."""
     if not room:
         return None
