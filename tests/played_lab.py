@@ -304,6 +304,8 @@ class Watcher(View):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.events: list[AnyEvent] = []
+        self.reasons: list[str] = []
+        self.silence = 0.0
         self.on_event: Callable[[AnyEvent], None] = lambda _: None
         self.on_note: Callable[[str], None] = lambda _: None
 
@@ -317,6 +319,12 @@ class Watcher(View):
 
     def log(self, run: str, text: str) -> None:
         self.notes.append(f"{run} | {text}")
+
+    def waits(self, why: str) -> None:
+        self.reasons.append(why)
+
+    def unheard(self, seconds: float) -> None:
+        self.silence = max(seconds, self.silence)
 
     def tick(self) -> None:
         """Nothing is drawn."""
