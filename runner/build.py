@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +126,10 @@ class Builder:
             {place: built.product.key for place, built in needed.items()},
             tuple(dict.fromkeys(folder for place, built in needed.items() for folder in built.library_folders(place))),
         )
-        with checkouts.all_in_use(self._paths, self._head, campaign, prepared) as (checkout, beside):
+        with ExitStack() as use:
+            checkout, beside = self._head.insist(
+                lambda head: use.enter_context(checkouts.all_in_use(self._paths, head, campaign, prepared))
+            )
             argv = program.find(campaign, own.product.target, checkout)
             argv = program.with_needed(
                 argv, campaign, {place: built.product.libraries for place, built in needed.items()}
@@ -142,13 +146,13 @@ class Builder:
         """Return the product of one of a campaign's projects, built if need be; what it needs is ``done``."""
         needed = {place: done[place] for place in source.references}
         key = build_key(source, campaign.mode, toolchain, {place: built.product.key for place, built in needed.items()})
-        found = products.provide(self._paths, self._head, key)
+        found = self._head.insist(lambda head: products.provide(self._paths, head, key))
         if found is not None:
             # The head may have removed it since it came from here.
             parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
             return Built(source, found, parcel, was_built=False)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
-        tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
+        tree = self._head.insist(lambda head: WorkingTree(self._paths, head, source, others, toolchain, campaign.mode))
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
         with tree.in_order():

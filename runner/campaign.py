@@ -290,6 +290,8 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
     warnings = list(home.warnings)
     if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
         warnings.append("some runs left no file in the project: is an absolute result directory set?")
+    if len({outcome.key for outcome in outcomes if outcome.kind == "done"}) > 1:
+        warnings.append("not all runs were done by the same program, as it was built anew: the manifest says which")
     is_cancelled = follower.ended is not None and follower.ended.cancelled
     text = collection.manifest(
         campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raise ValueError for what could be more than the name of a file or folder."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name")
@@ -85,7 +85,7 @@ class Source(Value, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or be more than the name of a variable."""
         for name in (self.project, self.tree, self.commit):
-            _check_name(name)
+            check_name(name)
         for place in (self.place, *self.references):
             _check_place(place)
         if self.variable and not re.fullmatch(r"[A-Za-z_]\w*", self.variable, re.ASCII):
@@ -172,7 +172,7 @@ class Campaign(Value, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or make no sense."""
         for name in (self.id, self.project, self.tree, self.commit):
-            _check_name(name)
+            check_name(name)
         _check_place(self.place or self.name)
         places = [reference.place for reference in self.references]
         if len({*places, self.place or self.name}) <= len(places):
@@ -223,6 +223,8 @@ class Chunk(Value, frozen=True):
     attempts: tuple[Attempt, ...]
     #: May they share one process?
     shared: bool
+    #: The key of the product with which they are to be done; empty: the campaign's, whichever that is.
+    key: str = ""
 
 
 # ---- what came of it ---------------------------------------------------------------------------------------------
@@ -263,14 +265,16 @@ class Outcome(Value, frozen=True):
     files: tuple[File, ...] = ()
     #: Length of the run's log in bytes.
     log_size: int = 0
+    #: The key of the project's product with which it was made; empty if nobody can tell.
+    key: str = ""
     #: The folder in which its files travel: no other execution has the same, whatever numbers attempts are given.
     parcel: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
-        _check_name(self.campaign)
+        check_name(self.campaign)
         if self.parcel:
-            _check_name(self.parcel)
+            check_name(self.parcel)
 
 
 class Past(Value, frozen=True):
@@ -310,7 +314,7 @@ class Prepared(Value, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
         for key in self.keys:
-            _check_name(key)
+            check_name(key)
 
 
 class Result(Value, frozen=True):

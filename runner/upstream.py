@@ -1,7 +1,7 @@
 """Repositories that references name by a URL: each is cloned once, and brought to the revision that is wanted.
 
-It is the person's git that does so, with the person's settings and keys.  A commit or tag that was fetched is not asked
-for again; what a branch is, is asked anew each time.
+Submodules come with it.  It is the person's git that does so, with the person's settings and keys.  A commit or tag
+that was fetched is not asked for again; what a branch is, is asked anew each time.
 """
 
 import hashlib
@@ -34,7 +34,8 @@ class Cache:
                 place.mkdir(parents=True, exist_ok=True)
                 _git(place, "init", "--quiet")
             commit = self._known(place, revision) or self._fetch(place, url, revision)
-            _git(place, "checkout", "--quiet", "--force", "--detach", commit)
+            _git(place, "checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
+            _lay_out_submodules(place, url)
             _git(place, "clean", "--quiet", "-dffx")
         return place
 
@@ -54,7 +55,8 @@ class Cache:
             (revision,),
             ("+refs/heads/*:refs/remotes/origin/*",),
         ):
-            answer = _git(place, "fetch", "--quiet", "--no-tags", "--", url, *refs, check=False)
+            options = ("--quiet", "--no-tags", "--no-recurse-submodules")
+            answer = _git(place, "fetch", *options, "--", url, *refs, check=False)
             wanted = f"refs/tags/{revision}" if "tags" in refs[0] else revision if "*" in refs[0] else "FETCH_HEAD"
             found = _git(
                 place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}", check=False
@@ -66,6 +68,23 @@ class Cache:
                 f"{url} has no revision {revision}", "name a commit, tag or branch: git ls-remote lists them"
             )
         raise LabFailed(f"{url} cannot be fetched: {answer.complaint}", "does `git ls-remote` with this URL work here?")
+
+
+def _lay_out_submodules(place: Path, url: str) -> None:
+    """Have the files of all submodules as the revision names them, as `git clone --recurse-submodules` would.
+
+    Raises LabFailed if one cannot be had; which protocols are allowed is what the person's git says.
+    """
+    if not (place / ".gitmodules").exists():
+        return
+    _git(place, "config", "remote.origin.url", url)  # URLs of submodules may be relative to it
+    _git(place, "submodule", "--quiet", "sync", "--recursive")
+    answer = _git(place, "submodule", "--quiet", "update", "--init", "--recursive", "--force", check=False)
+    if answer.status != 0:
+        raise LabFailed(
+            f"submodules of {url} cannot be fetched: {answer.complaint}",
+            "does `git clone --recurse-submodules` with this URL work here?",
+        )
 
 
 def _digest(*parts: str) -> str:

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner import checkouts, products, repository, usage
@@ -17,10 +18,27 @@ from runner.features import Stamps
 from runner.head import Head
 from runner.model import Source
 from runner.paths import LabPaths, lock_of
-from runner.products import Item, ProductGone
+from runner.products import Item, Product, ProductGone
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
 BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """A project that another one needs: its commit is in the mirror, its product's files are in the store."""
+
+    tree: str
+    mirror: Path
+    product: Product
+
+    @classmethod
+    def provided(cls, paths: LabPaths, head: Head, source: Source, key: str) -> "_Needed":
+        """Have it here.  Raises ProductGone if nobody has the product."""
+        product = products.provide(paths, head, key)
+        if product is None:
+            raise ProductGone(key)
+        return cls(source.tree, checkouts.provide_commit(paths, head, source), product)
 
 
 class WorkingTree:
@@ -29,9 +47,13 @@ class WorkingTree:
     def __init__(
         self, paths: LabPaths, head: Head, source: Source, needed: Mapping[str, tuple[Source, str]], *ways: str
     ) -> None:
-        """``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made."""
-        self._paths, self._head, self._source, self._needed = paths, head, source, needed
+        """Have everything here that the head has to give, so that nothing is locked or half-done while that is away.
+
+        ``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made.
+        """
+        self._paths, self._source = paths, source
         self._mirror = checkouts.provide_commit(paths, head, source)
+        self._needed = {place: _Needed.provided(paths, head, *one) for place, one in needed.items()}
         rules = repository.blobs(self._mirror, source.tree, BUILD_RULES)
         # Wherever a campaign has them, they are as far from each other.
         self._shared = os.path.commonpath([os.path.dirname(place) for place in (source.place, *needed)])
@@ -62,8 +84,8 @@ class WorkingTree:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._busy.touch()
             self.stamps = Stamps(self.root)
-            for place, (source, key) in self._needed.items():
-                self._lay_out_needed(place, source, key)
+            for place, one in self._needed.items():
+                self._lay_out_needed(place, one)
             self.root.mkdir(parents=True, exist_ok=True)
             repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
             yield
@@ -88,17 +110,13 @@ class WorkingTree:
     def _index(self, place: str) -> Path:
         return self._folder / f"{digest(self._inner(place))[:8]}.index"
 
-    def _lay_out_needed(self, place: str, source: Source, key: str) -> None:
+    def _lay_out_needed(self, place: str, needed: _Needed) -> None:
         """Make a place hold a project's files with the products of its build; what is the same stays as it is."""
-        product = products.provide(self._paths, self._head, key)
-        if product is None:
-            raise ProductGone(key)
-        mirror = checkouts.provide_commit(self._paths, self._head, source)
         root, index = self.at(place), self._index(place)
         root.mkdir(parents=True, exist_ok=True)
-        repository.lay_out(mirror, source.tree, root, index)
-        made = {item.path: item for item in product.files}
-        for name in repository.changed_files(mirror, root, index):
+        repository.lay_out(needed.mirror, needed.tree, root, index)
+        made = {item.path: item for item in needed.product.files}
+        for name in repository.changed_files(needed.mirror, root, index):
             if name not in made and os.path.lexists(root / name):  # of another build of it
                 (root / name).unlink()
         for name, item in made.items():

@@ -222,6 +222,7 @@ class SimulationProcess:
             command=self.command,
             files=tuple(self._file(path) for path in files),
             log_size=begun.log.size,
+            key=self._work.prepared.key,
         )
 
     def _file(self, path: str) -> File:

@@ -120,9 +120,12 @@ class Slot:
             self._simulate_together(work, self._waiting if self._shared else self._waiting[:1])
 
     def _work(self) -> Work | None:
-        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more."""
-        name = self._chunk.campaign
-        if name not in self._works:
+        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more.
+
+        A campaign that was resumed may have another product than before.
+        """
+        name, key = self._chunk.campaign, self._chunk.key
+        if name not in self._works or key not in ("", self._works[name][1].key):
             campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
             self._works = {}  # the checkout of the campaign before may be removed from now on

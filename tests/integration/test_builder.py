@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import zmq
 
-from runner import repository
+from runner import repository, usage
 from runner.build import Builder
 from runner.head import SameMachine
 from runner.holdings import Lease
@@ -134,6 +134,28 @@ def test_a_head_that_is_away_for_a_moment_ends_no_campaign(
     assert [type(event) for event in world.foreman.told] == [CampaignPrepared]
     assert world.head.failures[what] < 0
     assert caplog.text.count("Connection refused") == 2
+
+
+@pytest.mark.parametrize("what", ["fetch_commit", "fetch"])
+def test_a_builder_that_waits_for_the_head_locks_nothing_that_others_need(world: World, what: str) -> None:
+    # Given a head that is away, and a builder that waits for it
+    world.head.failures[what] = 1_000_000
+    world.job.start()
+    eventually(lambda: world.head.failures[what] < 999_998, "the second try")
+    # When others of this host need what it would have locked: products, mirrors, checkouts
+    locks = [*world.paths.home.rglob("*.lock"), *world.paths.home.rglob("*.use")]
+    assert locks
+
+    def is_free(lock: Path) -> bool:
+        with usage.if_free(lock, 0.0) as free:
+            return free
+
+    # Then they have it, and when the head is back, the campaign is prepared
+    for lock in locks:
+        eventually(lambda lock=lock: is_free(lock), f"{lock}")  # type: ignore[misc]
+    world.head.failures[what] = 0
+    assert world.is_through()
+    assert [type(event) for event in world.foreman.told] == [CampaignPrepared]
 
 
 def test_a_builder_that_waits_for_the_head_ends_when_nobody_wants_the_campaign(world: World) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from runner import upstream
+from runner.errors import LabFailed
+from runner.paths import LabPaths
 from tests.lab_fixture import LocalLab, Said, manifest
 from tests.needed_projects import library, program, write
 
@@ -345,6 +348,53 @@ def test_a_revision_of_a_repository_is_what_is_built(lab: LocalLab, tmp_path: Pa
     commit(far, "v3")
     done(lab, model)
     assert told_by(model)[0] == "three made"
+
+
+@pytest.fixture
+def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a submodule that has one itself, by relative URLs; the person's git allows such by files."""
+    allowed = write(tmp_path, gitconfig='[protocol "file"]\nallow = always\n') / "gitconfig"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(allowed))
+    server = tmp_path / "server"
+    for name, inner in (("deep", ""), ("words", "deep"), ("top", "words")):
+        write(server / name, own_dot_txt=f"{name} one")
+        commit(server / name, "v0")
+        if inner:
+            own = ["-c", f"remote.origin.url=file://{server / name}"]
+            subprocess.run([*GIT, *own, "submodule", "--quiet", "add", f"../{inner}"], cwd=server / name, check=True)
+            commit(server / name, "v1")
+    return server
+
+
+def test_submodules_of_a_repository_are_there(nested: Path, tmp_path: Path) -> None:
+    # Given a repository with submodules, when a tag of it is fetched, then they are there, and those in them
+    cache = upstream.Cache(LabPaths(tmp_path / "client"))
+    url = f"file://{nested / 'top'}"
+    files = ("own.txt", "words/own.txt", "words/deep/own.txt")
+    place = cache.fetched(url, "v1")
+    assert [(place / name).read_text() for name in files] == ["top one", "words one", "deep one"]
+    # When one of them has another revision on a branch, then what the branch is now
+    place = cache.fetched(url, "main")
+    write(nested / "words", own_dot_txt="words two")
+    words = commit(nested / "words", "v2")
+    subprocess.run([*GIT, "fetch", "-q", str(nested / "words"), "v2"], cwd=nested / "top" / "words", check=True)
+    subprocess.run([*GIT, "checkout", "-q", words], cwd=nested / "top" / "words", check=True)
+    commit(nested / "top", "v2")
+    assert cache.fetched(url, "main") == place
+    assert [(place / name).read_text() for name in files] == ["top one", "words two", "deep one"]
+    # When everything is gone, then what was fetched can be used again
+    nested.rename(tmp_path / "gone")
+    assert (cache.fetched(url, "v1") / "words/own.txt").read_text() == "words one"
+
+
+def test_submodules_that_cannot_be_had_are_said(nested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a person whose git does not fetch submodules by files, which is its default
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    # When a repository with such is fetched, then that is said, and how to try it
+    with pytest.raises(LabFailed, match="transport 'file' not allowed") as caught:
+        upstream.Cache(LabPaths(tmp_path / "client")).fetched(f"file://{nested / 'top'}", "v1")
+    assert "submodules of file://" in caught.value.message
+    assert "--recurse-submodules" in caught.value.hint
 
 
 def test_a_wrong_revision_or_url_is_said_before_anything_starts(own_lab: LocalLab, tmp_path: Path, far: Path) -> None:

@@ -1,6 +1,7 @@
 """What becomes of runs on a host, whatever happens to them: agent, slots and simulations are real processes."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import zmq
 
 from runner import disk, shell, usage
+from runner.job_queue import WorkerEnd
 from runner.log_stream import Piece
 from runner.messages import (
     CampaignRefused,
@@ -97,6 +99,25 @@ def test_a_slot_asks_for_the_product_of_a_reference(host: Host) -> None:
     host.jobs.revoke("c2-0")
     ended = host.ended(other)
     assert (ended.unfinished, ended.error) == (other.attempts, "")
+
+
+def test_a_slot_does_the_runs_of_a_resumed_campaign_with_the_product_that_it_has_now(host: Host) -> None:
+    # Given a slot that has done a run of a campaign, which was built anew since
+    campaign = host.campaign("exit 0")
+    host.ended(host.put(0))
+    product(host.paths, "m" * 20, 0.0)
+    other = host.paths.checkout(campaign.tree, "m" * 20)
+    shutil.copytree(host.paths.checkout(campaign.tree, "k" * 20), other)
+    (other / "do.sh").write_text("echo anew >$STEM.sca")
+    host.jobs.keep_prepared("c1", msgspec.structs.replace(WorkerEnd(host.redis).prepared("c1"), key="m" * 20))
+    # When a chunk of it comes, then the program that is started is the new one, and the outcomes tell which it was
+    chunk = Chunk("c1-again", "c1", (Attempt(1, 1),), shared=False, key="m" * 20)
+    host.jobs.put_chunk(host.name, chunk)
+    assert host.ended(chunk).error == ""
+    outcomes = host.outcomes(2)
+    first, second = outcomes[0], outcomes[1]
+    assert (first.key, second.key) == ("k" * 20, "m" * 20)
+    assert (len(first.files), len(second.files)) == (0, 1)
 
 
 def test_a_slot_that_could_not_begin_another_campaign_still_holds_what_it_uses(host: Host) -> None:
