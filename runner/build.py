@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
+from runner.checksums import digest
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -30,7 +31,7 @@ from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
 from runner.products import Product
 from runner.toolchain import Toolchains, chosen, lacks_mode
-from runner.working_tree import WorkingTree, digest
+from runner.working_tree import WorkingTree
 
 log = logging.getLogger(__name__)
 
@@ -171,11 +172,7 @@ class Builder:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
             target = self._target(source, tree.root, environment)
-            names = [
-                name
-                for name in tree.changed_files()
-                if products.is_needed(name, target) and (tree.root / name).is_file()
-            ]
+            names = products.wanted(tree.root, tree.changed_files(), target)
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
             described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
             made = names if source.build.commands or source.build.enable else []

@@ -5,7 +5,6 @@ only those that differ, and so do we with what the builds of other projects left
 """
 
 import filecmp
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner import checkouts, products, repository, usage
+from runner.checksums import digest
 from runner.features import Stamps
 from runner.head import Head
 from runner.model import Source
@@ -121,8 +121,3 @@ def _renew(item: Item, content: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     shutil.copyfile(content, target)
     target.chmod(mode)
-
-
-def digest(*parts: str) -> str:
-    """Return the SHA-256 of some texts, in hex."""
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
