@@ -175,8 +175,7 @@ class Builder:
             names = products.wanted(tree.root, tree.changed_files(), target)
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
             described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
-            made = names if source.build.commands or source.build.enable else []
-            product = products.keep(self._paths, described, tree.root, made)
+            product = products.keep(self._paths, described, tree.root, names)
         parcel = products.deliver(self._paths, self._head, product)
         return Built(source, product, parcel, was_built=bool(source.build.commands))
 
