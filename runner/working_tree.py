@@ -58,7 +58,7 @@ class WorkingTree:
         """
         with usage.held(lock_of(self._folder)):
             if self._busy.exists():
-                shutil.rmtree(self._folder)
+                usage.remove(usage.set_aside(self._folder))
             self._folder.mkdir(parents=True, exist_ok=True)
             self._busy.touch()
             self.stamps = Stamps(self.root)

@@ -1,6 +1,7 @@
 """The builder's trees: what a build leaves is what a new tree's would leave, whatever was built there before."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,46 @@ def test_a_feature_that_is_switched_off_counts_without_a_compiler(
     # When a feature is switched off, then what that excludes is told by its product
     came = builds.build(network, build=Build(disable=("Alpha",)))
     assert came.files == {".nedexclusions": b"pkg.Alpha\n"}, came.refusal
+
+
+@pytest.mark.parametrize(
+    "command", ["make", "cat table.part > table.h && sh gen.sh >> table.h && g++ -o model main.cc"]
+)
+def test_a_file_that_was_made_by_half_is_not_used(builds: BuildLab, tmp_path: Path, command: str) -> None:
+    # Given a rule that writes a header, in a makefile that another one calls, and fails in the middle of it
+    model = write(
+        tmp_path / "model",
+        Makefile="all:\n\t$(MAKE) -f inner\n",
+        inner="model: table.h main.cc\n\tg++ -o $@ main.cc\ntable.h:\n\tcat table.part > $@\n\tsh gen.sh >> $@\n",
+        table_dot_part="// the beginning\n",
+        gen_dot_sh="grep there there.txt\n",
+        main_dot_cc='#include "table.h"\nint main() {}\n',
+    )
+    assert "ended with exit status" in builds.build(model, command).refusal
+    # When it does not fail any more, though nothing has changed that the rule names
+    write(model, there_dot_txt="// there\n")
+    # Then the header is made from the beginning
+    came = builds.build(model, command)
+    assert came.files["table.h"] == b"// the beginning\n// there\n", came.refusal
+
+
+def test_a_tree_that_was_cut_short_is_gone_before_it_is_removed(
+    builds: BuildLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a build that is killed in the middle the first time
+    model = write(tmp_path / "model", omnetpp_dot_ini="[General]\n")
+    once = tmp_path / "once"
+    half = f"[ -e {once} ] || {{ touch {once}; echo half > made; kill -9 $$; }}"
+    command = f"{half}; [ -e made ] || echo whole > made"
+    assert builds.build(model, command).refusal
+
+    # … and a builder that is killed while it removes what that has left
+    def killed(folder: Path) -> None:
+        (folder / "busy").unlink(missing_ok=True)
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert builds.build(model, command).refusal.endswith("killed")
+    # When it is built once more, then nothing of it is used
+    assert builds.build(model, command).files["made"] == b"whole\n"
