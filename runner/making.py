@@ -57,7 +57,7 @@ class Maker:
     ) -> None:
         """Run a command that builds ``what``.  Raises BuildFailed.
 
-        ``in_good_order``: called before that if the command ended by itself, so that what it has made is whole.
+        ``in_good_order``: called before that if it is make that failed, and ended by itself: so what there is is whole.
         """
         command = " ".join(argv)
         growing = self._growing()
@@ -73,9 +73,9 @@ class Maker:
             status = self._follow(process, console_file, growing, what, total)
         finally:
             console_file.unlink(missing_ok=True)
-        if status > 0:
-            in_good_order()
         if status != 0:
+            if status > 0 and argv[0] == "make":  # nobody knows what others leave half-made
+                in_good_order()
             text = self._file.read_bytes()[start:].decode(errors="replace")
             raise BuildFailed(
                 f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}",
@@ -131,8 +131,8 @@ def environment(
     """
     kept = {name: value for name, value in given.items() if name not in _MAKES_OWN}
     told = "".join(f" {name}={_escaped(value)}" for name, value in variables.items())
-    jobs = f"-j{parallel_compilations(kept)}"
-    made = {**kept, **variables, "MODE": mode, "MAKEFLAGS": f"{jobs} --{told}" if told else jobs}
+    flags = f"-j{parallel_compilations(kept)} {_WHOLE_OR_NOTHING}"
+    made = {**kept, **variables, "MODE": mode, "MAKEFLAGS": f"{flags} --{told}" if told else flags}
     if distcc.is_used(kept):
         made = {**distcc.PATIENCE, **made}
     if (root / "bin").is_dir():  # as the setenv of INET and others has it
@@ -142,6 +142,9 @@ def environment(
         made["LD_LIBRARY_PATH"] = ":".join(searched)
     return made
 
+
+#: What a rule was making when it failed is removed: it would pass for made the next time.
+_WHOLE_OR_NOTHING = "--eval=.DELETE_ON_ERROR:"
 
 #: What make passes to the make that it calls.
 _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")

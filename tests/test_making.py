@@ -90,7 +90,7 @@ def test_the_environment_of_a_build(tmp_path: Path) -> None:
     assert made == {
         "PATH": f"{tmp_path}/bin:/usr/bin",
         "MODE": "debug",
-        "MAKEFLAGS": f"-j{os.cpu_count()}",
+        "MAKEFLAGS": f"-j{os.cpu_count()} --eval=.DELETE_ON_ERROR:",
         "LD_LIBRARY_PATH": f"/mine:{tmp_path}/inet/src",
     }
 

@@ -35,9 +35,7 @@ def test_a_feature_that_is_switched_off_counts_without_a_compiler(
     assert came.files == {".nedexclusions": b"pkg.Alpha\n"}, came.refusal
 
 
-@pytest.mark.parametrize(
-    "command", ["make", "cat table.part > table.h && sh gen.sh >> table.h && g++ -o model main.cc"]
-)
+@pytest.mark.parametrize("command", ["make", "[ -e table.h ] || { cat table.part > table.h; sh gen.sh >> table.h; }"])
 def test_a_file_that_was_made_by_half_is_not_used(builds: BuildLab, tmp_path: Path, command: str) -> None:
     # Given a rule that writes a header, in a makefile that another one calls, and fails in the middle of it
     model = write(
