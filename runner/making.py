@@ -14,9 +14,6 @@ from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.messages import BuildProgressed
 
-#: Seconds that make gets to say what it would do.
-FORESIGHT = 60.0
-
 #: Seconds between two reports of how far a build is.
 PULSE = 1.0
 
@@ -65,7 +62,7 @@ class Maker:
         start = growing.size
         if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
             raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
-        total = _foreseen(argv, cwd, environment)
+        total = self._foreseen(argv, cwd, environment)
         console_file = self._file.with_suffix(".console")
         with console_file.open("wb") as output:
             process = shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
@@ -95,7 +92,7 @@ class Maker:
         with console.open("rb", buffering=0) as reader:
             status = None
             while status is None:
-                status = process.wait(0.1)
+                status = self._wait(process)
                 while data := reader.read(1 << 16):
                     growing.append(data)
                     count.take(data)
@@ -104,21 +101,36 @@ class Maker:
                 if (count.done, count.total) != told and (now >= next_pulse or status is not None) and count.is_known:
                     told, next_pulse = (count.done, count.total), now + PULSE
                     self._line.post(BuildProgressed(self._campaign, count.done, count.total, what))
-                if status is None and self._line.is_unwanted():
-                    process.signal_group(signal.SIGKILL)
         return status
 
+    def _wait(self, process: shell.Process) -> int | None:
+        """Wait for a moment, and return the exit status of a command that has ended; one that nobody wants is ended."""
+        status = process.wait(0.1)
+        if status is None and self._line.is_unwanted():
+            process.signal_group(signal.SIGKILL)
+        return status
 
-def _foreseen(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int | None:
-    """Return how many compilations a command will make; None if it does not tell."""
-    if argv[0] != "make":
-        return None
-    # With errors that only the build itself would mend, e.g. a header that is yet to be made, the rest is told anyway.
-    try:
-        answer = shell.run([*argv, "-n", "-k"], cwd=cwd, env=environment, check=False, seconds=FORESIGHT)
-    except TimeoutError:
-        return None
-    return compilations.planned(answer.stdout) or None
+    def _foreseen(self, argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int | None:
+        """Return how many compilations a command will make; None if it does not tell.
+
+        Make remakes the makefiles that are included even then, so it gets the time that it needs.  Raises BuildFailed
+        if it is ended in the middle: what it was making is not whole.
+        """
+        if argv[0] != "make":
+            return None
+        # With errors that only the build itself would mend, e.g. a header that is yet to be made, it tells the rest.
+        asked = [*argv, "-n", "-k"]
+        plan = self._file.with_suffix(".plan")
+        try:
+            with plan.open("wb") as output:
+                process = shell.start(asked, cwd=cwd, env=environment, output=output, dies_with_parent=True)
+            while (status := self._wait(process)) is None:
+                pass
+            if status < 0:
+                raise BuildFailed(f"{' '.join(asked)} was ended by signal {-status}")
+            return compilations.planned(plan.read_bytes()) or None
+        finally:
+            plan.unlink(missing_ok=True)
 
 
 def environment(
