@@ -7,7 +7,7 @@ only those that differ, and so do we with what the builds of other projects left
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,13 +96,28 @@ class WorkingTree:
         mirror = checkouts.provide_commit(self._paths, self._head, source)
         root, index = self.at(place), self._index(place)
         root.mkdir(parents=True, exist_ok=True)
-        repository.lay_out(mirror, source.tree, root, index)
         made = {item.path: item for item in product.files}
+        with self._out_of_the_way(root, made.keys() & repository.changed_files(mirror, root, index)):
+            repository.lay_out(mirror, source.tree, root, index)
         for name in repository.changed_files(mirror, root, index):
             if name not in made and os.path.lexists(root / name):  # of another build of it
                 (root / name).unlink()
         for name, item in made.items():
             _renew(item, self._paths.content(item.content), root / name)
+
+    @contextmanager
+    def _out_of_the_way(self, root: Path, names: Iterable[str]) -> Iterator[None]:
+        """Keep files as they are, with their times, while git makes those of its own that have the same names."""
+        aside = self._folder / "aside"
+        aside.mkdir()
+        kept = [(root / name, aside / str(number)) for number, name in enumerate(names) if os.path.lexists(root / name)]
+        for file, place in kept:
+            os.rename(file, place)
+        yield
+        for file, place in kept:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(place, file)
+        aside.rmdir()
 
 
 def _renew(item: Item, content: Path, target: Path) -> None:

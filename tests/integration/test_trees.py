@@ -74,3 +74,20 @@ def test_a_tree_that_was_cut_short_is_gone_before_it_is_removed(
         assert builds.build(model, command).refusal.endswith("killed")
     # When it is built once more, then nothing of it is used
     assert builds.build(model, command).files["made"] == b"whole\n"
+
+
+def test_what_a_needed_project_rewrites_of_its_own_is_no_change(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a project that writes to a header of its commit, and a model that includes that
+    makefile = "TARGET = lib.txt\nlib.txt: text\n\techo '#define VERSION 2' > version.h; cp text $@\n"
+    needed = write(tmp_path / "needed", Makefile=makefile, version_dot_h="#define VERSION 1\n", text="one\n")
+    model = write(
+        tmp_path / "model",
+        Makefile="TARGET = model\nmodel: main.o\n\tg++ -o $@ $<\n%.o: %.cc ../needed/version.h\n\tg++ -c -o $@ $<\n",
+        main_dot_cc='#include "../needed/version.h"\nint main() { return VERSION; }\n',
+    )
+    build = Build(commands=(("make",),), makefiles=("Makefile",))
+    assert builds.build(model, "make", needed=(builds.source(needed, build),)).made == ["main.o", "model"]
+    # When that project is another one, and the header is the same
+    write(needed, text="two\n")
+    # Then the model is not compiled
+    assert builds.build(model, "make", needed=(builds.source(needed, build),)).made == []
