@@ -152,7 +152,7 @@ class Builder:
         tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
-        with tree.in_order():
+        with tree.in_order(key):
             variables = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
@@ -162,12 +162,17 @@ class Builder:
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
 
-            try:
+            def make() -> None:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
                 for argv in source.build.commands:
                     run(argv, tree.root / source.build.directory)
+
+            try:
+                make()
+                if tree.is_made_anew(key):
+                    make()
             except BuildFailed as failed:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None

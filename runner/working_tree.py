@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from runner import checkouts, products, repository, usage
+from runner import checkouts, leftovers, products, repository, usage
 from runner.checksums import digest
 from runner.features import Stamps
 from runner.head import Head
@@ -51,23 +51,45 @@ class WorkingTree:
         return self._folder / "trees" / self._inner(place)
 
     @contextmanager
-    def in_order(self) -> Iterator[None]:
-        """Hold the place for oneself, with the files of the commits in it.
+    def in_order(self, key: str) -> Iterator[None]:
+        """Hold the place for oneself, with the files of the commits in it, to build what has a key.
 
         A tree in which this was cut short is made anew: nobody knows which of its files are whole.
         """
         with usage.held(lock_of(self._folder)):
             if self._busy.exists():
-                usage.remove(usage.set_aside(self._folder))
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._busy.touch()
-            self.stamps = Stamps(self.root)
-            for place, (source, key) in self._needed.items():
-                self._lay_out_needed(place, source, key)
-            self.root.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
+                self._remove()
+            self._lay_out(key)
             yield
             self.is_in_order()
+
+    def is_made_anew(self, key: str) -> bool:
+        """Say whether a build has to begin again from nothing, in a new tree: it left out what earlier ones had made.
+
+        Perhaps it was to do so; perhaps that is only made together with what was there already.
+        """
+        if not leftovers.missing(self._record, self.root):
+            return False
+        self._remove()
+        self._lay_out(key)
+        return True
+
+    def _remove(self) -> None:
+        usage.remove(usage.set_aside(self._folder))
+
+    def _lay_out(self, key: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._busy.touch()
+        self.stamps = Stamps(self.root)
+        for place, (source, needed) in self._needed.items():
+            self._lay_out_needed(place, source, needed)
+        self.root.mkdir(parents=True, exist_ok=True)
+        repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
+        blobs = repository.blobs(self._mirror, self._source.tree, ("*",))
+        linked = digest(*(needed for _, needed in self._needed.values()))
+        record = leftovers.Record(key, leftovers.makers(blobs), linked)
+        committed = {blob.partition("\t")[2] for blob in blobs}
+        leftovers.remove(self._record, self.root, self.changed_files(), committed, record)
 
     def is_in_order(self) -> None:
         """Take note that what has been made so far is whole."""
@@ -84,6 +106,10 @@ class WorkingTree:
     @property
     def _busy(self) -> Path:
         return self._folder / "busy"
+
+    @property
+    def _record(self) -> Path:
+        return self._folder / "record.json"
 
     def _index(self, place: str) -> Path:
         return self._folder / f"{digest(self._inner(place))[:8]}.index"

@@ -42,8 +42,8 @@ class Came:
 
     @property
     def made(self) -> list[str]:
-        """What was compiled and linked, in order."""
-        return re.findall(r"^(?:\S*g\+\+|ar) .*?(?:-o|rcs) (\S+)", self.log, re.MULTILINE)
+        """What was compiled and linked, by name."""
+        return sorted(re.findall(r"^(?:\S*g\+\+|ar) .*?(?:-o|rcs) (\S+)", self.log, re.MULTILINE))
 
 
 class BuildLab:

@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from runner.model import Build
-from tests.build_lab import BuildLab
+from tests.build_lab import BuildLab, Came
 from tests.needed_projects import write
 
 
 @pytest.fixture
 def builds(tmp_path: Path) -> BuildLab:
     return BuildLab(tmp_path / "lab")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> BuildLab:
+    """A builder that has built nothing."""
+    return BuildLab(tmp_path / "fresh")
 
 
 #: Stands in for opp_featuretool: switching off excludes a package.
@@ -89,5 +95,127 @@ def test_what_a_needed_project_rewrites_of_its_own_is_no_change(builds: BuildLab
     assert builds.build(model, "make", needed=(builds.source(needed, build),)).made == ["main.o", "model"]
     # When that project is another one, and the header is the same
     write(needed, text="two\n")
-    # Then the model is not compiled
-    assert builds.build(model, "make", needed=(builds.source(needed, build),)).made == []
+    # Then the model is only linked
+    assert builds.build(model, "make", needed=(builds.source(needed, build),)).made == ["model"]
+
+
+def test_what_earlier_revisions_made_is_in_no_product(builds: BuildLab, fresh: BuildLab, tmp_path: Path) -> None:
+    # Given a script that makes some files, and has made them
+    model = write(
+        tmp_path / "model",
+        Makefile="all: made.ned\nmade.ned: gen.sh\n\tsh gen.sh\n",
+        gen_dot_sh="touch made.ned A.ned libold.so old_m.h old.h\n",
+    )
+    assert builds.build(model, "make").names == ["A.ned", "libold.so", "made.ned", "old.h", "old_m.h"]
+    # When it makes others
+    write(model, gen_dot_sh="touch made.ned B.ned\n")
+    # Then the product is that of a builder that has never seen the former
+    later, new = builds.build(model, "make"), fresh.build(model, "make")
+    assert later.key == new.key
+    assert later.names == new.names == ["B.ned", "made.ned"]
+
+
+#: A program of all sources, an object for each in a folder of its own; a script makes a header, and perhaps more.
+MAKEFILE = """TARGET = model
+OBJS = $(patsubst %.cc,out/%.o,$(wildcard *.cc))
+all: model
+model: out/model
+\tln -sf $< $@
+out/model: $(OBJS)
+\tg++ -o $@ $(OBJS) $(LIBS)
+out/%.o: %.cc table.h
+\tmkdir -p out
+\tg++ -c -o $@ $<
+table.h: gen.sh
+\tsh gen.sh
+"""
+
+
+def scripted(root: Path, script: str) -> Path:
+    """Write a project that is built by a script, too."""
+    sources = {"main_dot_cc": '#include "table.h"\nint main() {}\n', "more_dot_cc": "int more() { return 1; }\n"}
+    return write(root, Makefile=MAKEFILE, gen_dot_sh=script, **sources)
+
+
+def test_a_changed_source_is_one_compilation_and_a_link(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a project that was built, with a header that a script makes
+    model = scripted(tmp_path / "model", "touch table.h")
+    assert builds.build(model, "make").made == ["out/main.o", "out/model", "out/more.o"]
+    # When a source is changed
+    write(model, more_dot_cc="int more() { return 2; }\n")
+    # Then that is compiled, nothing else, and all is there
+    came = builds.build(model, "make")
+    assert (came.made, came.names) == (["out/model", "out/more.o"], ["model", "table.h"])
+    # … and when another file is changed that may be what the header is made from, nobody knows what depends on that
+    write(model, notes_dot_txt="new\n")
+    came = builds.build(model, "make")
+    assert (came.made, came.names) == (["out/main.o", "out/model", "out/more.o"], ["model", "table.h"])
+
+
+def test_what_is_made_on_the_way_is_not_lost(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a script that makes a header, and a NED file that no rule names
+    model = scripted(tmp_path / "model", "touch table.h Side.ned")
+    assert builds.build(model, "make").names == ["Side.ned", "model", "table.h"]
+    # When a source is changed, then that file is there again, at whatever cost
+    write(model, more_dot_cc="int more() { return 2; }\n")
+    assert builds.build(model, "make").names == ["Side.ned", "model", "table.h"]
+
+
+def test_what_came_of_a_build_that_failed_is_in_no_product(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a project that was built, and a change of it that fails after it has made something
+    model = scripted(tmp_path / "model", "touch table.h Whole.ned")
+    builds.build(model, "make")
+    write(model, gen_dot_sh="touch table.h Half.ned; exit 1")
+    assert "Error 1" in builds.build(model, "make").refusal
+    # When that is mended, then there is what the mended one makes
+    write(model, gen_dot_sh="touch table.h New.ned")
+    assert builds.build(model, "make").names == ["New.ned", "model", "table.h"]
+
+
+def test_what_was_made_of_a_message_goes_with_it(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a project that compiles all that there is, what is made from messages included
+    message = "%_m.cc: %.msg\n\ttouch $*_m.h; cp $< $@\n"
+    wanted = "$(patsubst %.msg,%_m.cc,$(wildcard *.msg)) $(wildcard *.cc)"
+    makefile = f"TARGET = model\nmodel: {wanted}\n\tg++ -o $@ $(sort $^)\n{message}"
+    model = write(tmp_path / "model", Makefile=makefile, main_dot_cc="int main() {}\n")
+    write(model, a_dot_msg="int a;\n", b_dot_msg="int b;\n")
+    first = builds.build(model, "make")
+    assert first.names == ["a_m.h", "b_m.h", "model"]
+    # When one is removed
+    (model / "a.msg").unlink()
+    # Then nothing of it is left, in the program neither
+    came = builds.build(model, "make")
+    assert came.names == ["b_m.h", "model"]
+    assert "a_m.cc" not in came.log
+
+
+@pytest.mark.parametrize("where", ["needed", "own"])
+def test_a_changed_archive_is_linked_in(builds: BuildLab, tmp_path: Path, where: str) -> None:
+    # Given a program that is linked with an archive, of another project's or its own, which no rule names
+    rule = "libgreet.a: greet.o\n\tar rcs $@ $<\n"
+    needed = write(tmp_path / "needed", Makefile=f"TARGET = libgreet.a\n{rule}", greet_dot_cc='char greet[] = "hello";')
+    folder = needed if where == "needed" else tmp_path / "model" / "lib"
+    libs = "../needed/libgreet.a" if where == "needed" else "lib/libgreet.a"
+    model = scripted(tmp_path / "model", "touch table.h")
+    write(
+        model,
+        Makefile=MAKEFILE.replace("$(LIBS)", libs),
+        main_dot_cc="extern char greet[]; int main() { return *greet; }",
+    )
+    if where != "needed":
+        shutil.copytree(needed, folder)
+    steps = ("make -C lib", "make") if where == "own" else ("make",)
+
+    def came(text: str) -> Came:
+        (folder / "greet.cc").write_text(f'char greet[] = "{text}";')
+        build = Build(commands=(("make",),), makefiles=("Makefile",))
+        others = (builds.source(needed, build),) if where == "needed" else ()
+        return builds.build(model, *steps, needed=others)
+
+    assert came("hello").refusal == ""
+    # When the archive is another one, then so is the program
+    later = came("goodbye")
+    assert "out/model" in later.made
+    assert "out/main.o" not in later.made
+    (program,) = (tree / "trees" / "model" / "out" / "model" for tree in builds.trees if "model" in tree.name)
+    assert b"goodbye" in program.read_bytes()
