@@ -92,7 +92,9 @@ class WorkingTree:
         leftovers.remove(self._record, self.root, self.changed_files(), committed, record)
 
     def is_in_order(self) -> None:
-        """Take note that what has been made so far is whole."""
+        """Take note that what has been made so far is whole, even if the power fails now."""
+        if self._source.build.commands:
+            os.sync()
         self._busy.unlink(missing_ok=True)
 
     def changed_files(self) -> list[str]:

@@ -219,3 +219,18 @@ def test_a_changed_archive_is_linked_in(builds: BuildLab, tmp_path: Path, where:
     assert "out/main.o" not in later.made
     (program,) = (tree / "trees" / "model" / "out" / "model" for tree in builds.trees if "model" in tree.name)
     assert b"goodbye" in program.read_bytes()
+
+
+def test_what_was_made_is_on_the_disk_before_it_counts(
+    builds: BuildLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a builder of which it is seen when it waits for the disk: that of a power failure cannot be had
+    seen: list[list[str]] = []
+    monkeypatch.setattr(os, "sync", lambda: seen.extend(os.listdir(tree) for tree in builds.trees))
+    # When something is built, then the tree is still marked as one in which a build may have been cut short
+    model = scripted(tmp_path / "model", "touch table.h")
+    builds.build(model, "make")
+    assert [names.count("busy") for names in seen] == [1]
+    # When it is there already, then nobody waits
+    builds.build(model, "make")
+    assert len(seen) == 1
