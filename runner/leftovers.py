@@ -7,6 +7,7 @@ too, so that is removed; as long as only C++ has changed, it costs a link.
 
 import fnmatch
 import os
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from runner.repository import NOT_BUILT_FROM
 _SOURCES = (".h", ".hh", ".hpp", ".hxx", ".inc", ".ipp", ".tcc", ".c", ".cc", ".cpp", ".cxx", ".moc")
 
 #: Files that change without another file being made, or none.
-_HARMLESS = (*(f"*{suffix}" for suffix in _SOURCES), "*.msg", *NOT_BUILT_FROM)
+_HARMLESS = re.compile(
+    "|".join(map(fnmatch.translate, (*(f"*{suffix}" for suffix in _SOURCES), "*.msg", *NOT_BUILT_FROM)))
+)
 
 _LIBRARIES = (".a", ".so", ".dylib")
 
@@ -47,8 +50,7 @@ def read(file: Path) -> Record:
 
 def makers(blobs: Iterable[str]) -> str:
     """Return the digest of the files, as "MODE blob ID<tab>PATH", by which and from which others may be made."""
-    named = ((blob, os.path.basename(blob.partition("\t")[2])) for blob in blobs)
-    return digest(*(blob for blob, name in named if not any(fnmatch.fnmatchcase(name, p) for p in _HARMLESS)))
+    return digest(*(blob for blob in blobs if not _HARMLESS.match(os.path.basename(blob.partition("\t")[2]))))
 
 
 def remove(file: Path, root: Path, left: Collection[str], committed: Collection[str], new: Record) -> None:
