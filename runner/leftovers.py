@@ -24,6 +24,9 @@ _HARMLESS = re.compile(
     "|".join(map(fnmatch.translate, (*(f"*{suffix}" for suffix in _SOURCES), "*.msg", *NOT_BUILT_FROM)))
 )
 
+#: What makefiles like INET's make of features and options; all that is compiled includes them.
+_OF_FEATURES = {"features.h", "opp_defines.h"}
+
 _LIBRARIES = (".a", ".so", ".dylib")
 
 
@@ -77,7 +80,7 @@ def remove(file: Path, root: Path, left: Collection[str], committed: Collection[
 def _stays(name: str, committed: Collection[str], *, same_makers: bool) -> bool:
     if _is_from_message(name):
         return f"{name.rpartition('_m.')[0]}.msg" in committed
-    if os.path.basename(name) == "features.h" and ".oppfeatures" in committed:  # as makefiles have opp_featuretool do
+    if os.path.basename(name) in _OF_FEATURES and ".oppfeatures" in committed:
         return True
     return is_intermediate(name) or (same_makers and name.endswith(_SOURCES))
 

@@ -234,3 +234,14 @@ def test_what_was_made_is_on_the_disk_before_it_counts(
     # When it is there already, then nobody waits
     builds.build(model, "make")
     assert len(seen) == 1
+
+
+def test_what_is_made_of_features_stays_while_there_are_any(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a project with features, of which its makefile makes a header, as INET's does
+    model = scripted(tmp_path / "model", "touch table.h")
+    write(model, Makefile=MAKEFILE.replace("table.h", "features.h"), gen_dot_sh="touch features.h")
+    write(model, main_dot_cc="int main() {}\n", _dot_oppfeatures="<features/>\n")
+    assert "out/main.o" in builds.build(model, "make").made
+    # When a file is changed from which nothing is compiled, then nothing is
+    write(model, config_dot_xml="<config/>\n")
+    assert builds.build(model, "make").made == []
