@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
+from runner.checksums import digest
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -31,7 +32,7 @@ from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
 from runner.products import Product
 from runner.toolchain import Toolchains, chosen, lacks_mode
-from runner.working_tree import WorkingTree, digest
+from runner.working_tree import WorkingTree
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class Builder:
         tree = self._head.insist(lambda head: WorkingTree(self._paths, head, source, others, toolchain, campaign.mode))
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
-        with tree.in_order():
+        with tree.in_order(key):
             variables = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
@@ -165,25 +166,25 @@ class Builder:
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
 
-            try:
+            def make() -> None:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
                 for argv in source.build.commands:
                     run(argv, tree.root / source.build.directory)
+
+            try:
+                make()
+                if tree.is_made_anew(key):
+                    make()
             except BuildFailed as failed:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
             target = self._target(source, tree.root, environment)
-            names = [
-                name
-                for name in tree.changed_files()
-                if products.is_needed(name, target) and (tree.root / name).is_file()
-            ]
+            names = products.wanted(tree.root, tree.changed_files(), target)
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
             described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
-            made = names if source.build.commands or source.build.enable else []
-            product = products.keep(self._paths, described, tree.root, made)
+            product = products.keep(self._paths, described, tree.root, names)
         parcel = products.deliver(self._paths, self._head, product)
         return Built(source, product, parcel, was_built=bool(source.build.commands))
 

@@ -10,6 +10,14 @@ from runner import shell
 #: Attributes in a repository's own file outrank those in the tree: no line-end conversion, filters or keywords.
 _ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding\n"
 
+#: Names of files that no build reads: changing them leaves the digest of a snapshot's sources as it is.  What
+#: labfleet.toml says of the build is part of that anyway.
+NOT_BUILT_FROM = (
+    "labfleet.toml",
+    *("*.ini", "*.ned", "*.anf", "*.md", "*.rst", "*.pdf", "*.ipynb"),
+    *("*.png", "*.svg", "*.jpg", "*.jpeg", "*.gif", "LICENSE", "COPYING", "README", "AUTHORS", "CREDITS"),
+)
+
 #: In a server's repository: its time is that of the last push that has begun (entry.py on a head).
 _PUSHED = "labfleet-pushed"
 

@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
             "working_tree",
         },
     ),
-    ("what builds and runs need", {"checkouts", "toolchain"}),
+    ("what builds and runs need", {"checkouts", "toolchain", "leftovers"}),
     ("what builds leave, and how it travels", {"products"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
@@ -79,7 +79,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
     ),
 )
 
