@@ -50,6 +50,13 @@ class Built:
         folders = (os.path.dirname(os.path.join(place, library)) for library in self.product.libraries)
         return list(dict.fromkeys(folders))
 
+    def built_folders(self) -> list[str]:
+        """Return the folders of those shared libraries that were built, beginning with its place."""
+        made = {item.path for item in self.product.files}
+        libraries = (library for library in self.product.libraries if library in made)
+        folders = (os.path.dirname(os.path.join(self.source.place, library)) for library in libraries)
+        return list(dict.fromkeys(folders))
+
 
 class Builder:
     """Prepares one campaign after the other: product and list of runs."""
@@ -123,7 +130,7 @@ class Builder:
             identity,
             (),
             {place: built.product.key for place, built in needed.items()},
-            tuple(dict.fromkeys(folder for place, built in needed.items() for folder in built.library_folders(place))),
+            tuple(dict.fromkeys([*own.built_folders(), *_library_folders(needed)])),
         )
         with checkouts.all_in_use(self._paths, self._head, campaign, prepared) as (checkout, beside):
             argv = program.find(campaign, own.product.target, checkout)
@@ -155,7 +162,8 @@ class Builder:
             variables = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
-            libraries = [tree.at(folder) for place, built in needed.items() for folder in built.library_folders(place)]
+            own = dict.fromkeys([source.build.directory, *map(os.path.dirname, source.build.makefiles)])
+            libraries = [*(tree.root / folder for folder in own), *map(tree.at, _library_folders(needed))]
             environment = making.environment(campaign.environment, campaign.mode, tree.root, variables, libraries)
 
             def run(argv: Sequence[str], cwd: Path) -> None:
@@ -219,6 +227,11 @@ class Builder:
             return program.list_runs(campaign, prepared.program, private.working_directory, environment)
         finally:
             private.remove()
+
+
+def _library_folders(needed: Mapping[str, Built]) -> list[str]:
+    """Return the folders of the shared libraries of projects, beginning with their places."""
+    return [folder for place, built in needed.items() for folder in built.library_folders(place)]
 
 
 def build_key(source: Source, mode: str, toolchain: str, needed: Mapping[str, str]) -> str:

@@ -299,7 +299,7 @@ class Prepared(Value, frozen=True):
     runs: tuple[Run, ...]
     #: Place → key of the references.
     references: dict[str, str] = {}
-    #: Folders with shared libraries of the references, beginning with their places.
+    #: Folders with shared libraries that were built, beginning with the places of their projects.
     libraries: tuple[str, ...] = ()
 
     @property

@@ -91,7 +91,7 @@ def test_the_environment_of_a_build(tmp_path: Path) -> None:
         "PATH": f"{tmp_path}/bin:/usr/bin",
         "MODE": "debug",
         "MAKEFLAGS": f"-j{os.cpu_count()}",
-        "LD_LIBRARY_PATH": f"/mine:{tmp_path}/inet/src",
+        "LD_LIBRARY_PATH": f"{tmp_path}/inet/src:/mine",
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab_fixture import LocalLab, Said, manifest
-from tests.needed_projects import library, program, write
+from tests.needed_projects import MAIN, library, program, write
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
 
@@ -203,6 +203,34 @@ def test_one_that_is_elsewhere_is_put_beside_and_makefiles_are_told(lab: LocalLa
     said, *options = told_by(model)
     assert said == "hello made"
     assert options[options.index("-n") + 1] == ".;../greet/src"
+
+
+def test_libraries_in_a_persons_library_path_do_not_take_the_place_of_built_ones(
+    lab: LocalLab, model: Path, tmp_path: Path
+) -> None:
+    # Given a model with a library of its own, and one that it needs
+    write(
+        model,
+        own__Makefile="TARGET = libown.so\n$(TARGET): own.cc\n\t$(CXX) -shared -fPIC -o $@ $<\n",
+        own__own_dot_cc='const char *own() { return "own"; }\n',
+        labfleet_dot_toml='build = ["make -C own", "make"]\n[[reference]]\npath = "../greet"\n',
+        main_dot_cc=MAIN.replace("greet()", "own(), greet()")
+        .replace("%s", "%s %s", 1)
+        .replace("int main", "const char *own();\nint main", 1),
+    )
+    makefile = (model / "Makefile").read_text()
+    (model / "Makefile").write_text(makefile.replace("-lgreet\n%", "-lgreet -Lown -lown\n%"))
+    # Given other states of both in a folder that LD_LIBRARY_PATH names
+    for name in ("greet", "own"):
+        file = write(tmp_path / "stale", **{f"{name}_dot_cc": f'const char *{name}() {{ return "stale"; }}\n'})
+        source = file / f"{name}.cc"
+        command = ["g++", "-shared", "-fPIC", "-o", str(file / f"lib{name}.so"), str(source)]
+        subprocess.run(command, check=True)
+    # When the model is run
+    said = lab("campaign", cwd=model, env={"LD_LIBRARY_PATH": str(tmp_path / "stale")})
+    assert said.status == 0, said.stderr
+    # Then what was built is what ran
+    assert told_by(model)[0] == "own hello made"
 
 
 def test_a_program_of_omnetpps_own_loads_the_libraries_that_are_needed(
