@@ -65,7 +65,7 @@ class Builder:
         self._machine, self._paths = machine, machine.paths
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
         self._impatient, self._head = head, Patient(head, line)
-        self._toolchains = Toolchains()
+        self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
@@ -112,7 +112,7 @@ class Builder:
 
     def _prepare(self, campaign: Campaign) -> CampaignPrepared:
         campaign = chosen(campaign)
-        identity = self._toolchains.identify(campaign.environment)
+        identity = self._toolchains.identify(campaign.environment, campaign.mode)
         maker = Maker(campaign.id, self._paths.build_log(campaign.id), self._sender, self._line)
         done: dict[str, Built] = {}
         try:
