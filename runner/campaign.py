@@ -86,14 +86,15 @@ def describe(
             references.ned_path(project, place, [one for one, _ in needed]),
             (*launch.arguments, *order.arguments),
         ),
-        environment={**the_lab.environment(os.environ), **project.environment},
+        environment=the_lab.environment(os.environ),
+        own_environment=project.environment,
         submitted=now,
         user=getuser(),
         jobs=order.jobs,
         batch=order.batch,
         dry_run=order.dry_run,
         limits=msgspec.structs.replace(project.limits, **order.limits),
-        omnetpp=project.omnetpp,
+        omnetpp=config.agreed_version(project, [one.project for one, _ in needed]),
         place=place,
         references=tuple(
             Source(
@@ -106,6 +107,7 @@ def describe(
                 references=one.references,
                 variable=one.variable,
                 origin=one.origin,
+                environment=one.project.environment,
             )
             for one, state in needed
         ),

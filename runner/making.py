@@ -59,6 +59,7 @@ class Maker:
 
         ``in_good_order``: called before that if the command ended by itself, so that what it has made is whole.
         """
+        environment = {**environment, "PWD": str(cwd)}  # make does not look where it is; the client's is elsewhere
         command = " ".join(argv)
         growing = self._growing()
         growing.append(f"$ {command}\n".encode())

@@ -51,7 +51,7 @@ def chosen(campaign: Campaign) -> Campaign:
     wanted = campaign.omnetpp
     if not wanted:
         return campaign
-    root = _root(campaign.environment)
+    root = _root(campaign.run_environment)
     if root is None:
         raise WrongUse(
             f"{campaign.name} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first"
@@ -64,7 +64,23 @@ def chosen(campaign: Campaign) -> Campaign:
             f"there is {', '.join(sorted(there, key=_in_order))}; `omnetpp` in labfleet.toml says which it is to be",
         )
     best = there[max(fitting, key=_in_order)]
-    return campaign if best == root else msgspec.structs.replace(campaign, environment=_moved(campaign, root, best))
+    if best == root:
+        return campaign
+    environment = {**_moved(campaign.environment, root, best), "OMNETPP_RELEASE": f"omnetpp-{best.name}"}
+    own = _moved(campaign.own_environment, root, best)
+    return msgspec.structs.replace(campaign, environment=environment, own_environment=own)
+
+
+def refuse_mixed(campaign: Campaign) -> None:
+    """Raise WrongUse if a project and one that it needs would be built with two OMNeT++, by what they say of PATH."""
+    own = _root(campaign.run_environment)
+    for source in campaign.references:
+        other = _root({**campaign.environment, **source.environment})
+        if own and other and own != other:
+            raise WrongUse(
+                f"{campaign.name} would be built with the OMNeT++ in {own}, and {source.name} with that in {other}",
+                "set OMNeT++'s environment before you call labfleet, not in [environment] of labfleet.toml",
+            )
 
 
 def _root(environment: Mapping[str, str]) -> Path | None:
@@ -87,14 +103,13 @@ def _in_order(version: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in version.split(".")]
 
 
-def _moved(campaign: Campaign, old: Path, new: Path) -> dict[str, str]:
-    """Return the environment with one OMNeT++ in the place of another, as its setenv would have it."""
+def _moved(environment: Mapping[str, str], old: Path, new: Path) -> dict[str, str]:
+    """Return an environment with one OMNeT++ in the place of another, as its setenv would have it."""
 
     def moved(part: str) -> str:
         return part.replace(str(old), str(new), 1) if Path(part).is_relative_to(old) else part
 
-    lists = {name: ":".join(map(moved, value.split(":"))) for name, value in campaign.environment.items()}
-    return {**lists, "OMNETPP_RELEASE": f"omnetpp-{new.name}"}
+    return {name: ":".join(map(moved, value.split(":"))) for name, value in environment.items()}
 
 
 def lacks_mode(environment: Mapping[str, str], mode: str) -> str:

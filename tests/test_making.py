@@ -95,6 +95,15 @@ def test_the_environment_of_a_build(tmp_path: Path) -> None:
     }
 
 
+def test_make_is_told_the_folder_that_it_is_in(tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a makefile that names the folder, and a client that is elsewhere
+    monkeypatch.setenv("PWD", "/elsewhere")
+    (tmp_path / "Makefile").write_text("all:\n\t@echo $(PWD) >said\n")
+    # When it is made, then that is where it is
+    run(maker, tmp_path, "make")
+    assert (tmp_path / "said").read_text() == f"{tmp_path}\n"
+
+
 def test_a_command_that_fails_tells_its_own_errors(tmp_path: Path, maker: Maker) -> None:
     # Given a command that fails after another one has printed what looks like an error
     run(maker, tmp_path, "sh", "-c", "echo 'a.cc:1: error: of the one before'")

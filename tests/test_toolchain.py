@@ -8,8 +8,9 @@ import pytest
 
 from runner.errors import WrongUse
 from runner.model import Campaign
-from runner.toolchain import Toolchains, chosen, lacks_mode
+from runner.toolchain import Toolchains, chosen, lacks_mode, refuse_mixed
 from tests.campaigns import campaign
+from tests.stored_campaigns import needed
 
 
 def installed(root: Path, version: str = "") -> Path:
@@ -80,6 +81,24 @@ def test_a_machine_without_any_says_so(tmp_path: Path) -> None:
     # When / Then
     with pytest.raises(WrongUse, match="and there is none"):
         chosen(wanting("6.3", tmp_path))
+
+
+def test_a_project_may_name_its_omnetpp_in_an_environment_of_its_own(shelf: Path) -> None:
+    # Given a project that says so, when it wants another one, then that takes its place there
+    own = {"PATH": f"{shelf}/6.2.0/bin:/usr/bin"}
+    wanted = msgspec.structs.replace(campaign(), omnetpp="6.0", environment={"PATH": "/usr/bin"}, own_environment=own)
+    assert chosen(wanted).run_environment["PATH"] == f"{shelf}/6.0.3/bin:/usr/bin"
+
+
+def test_a_project_and_what_it_needs_cannot_have_two(shelf: Path) -> None:
+    # Given a project that needs another one
+    inet = msgspec.structs.replace(needed("c" * 40), place="inet")
+    wanted = msgspec.structs.replace(wanting("", shelf / "6.2.0"), references=(inet,))
+    refuse_mixed(wanted)
+    # When it alone names another OMNeT++, then that is refused
+    own = {"PATH": f"{shelf}/6.0.3/bin:/usr/bin"}
+    with pytest.raises(WrongUse, match=f"aloha would be built with .*6.0.3, and inet with that in {shelf}/6.2.0"):
+        refuse_mixed(msgspec.structs.replace(wanted, own_environment=own))
 
 
 def test_a_mode_in_which_omnetpp_was_not_built_is_explained(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ REBUILD = 3.0
 PROOF_SECONDS = 60.0
 
 #: What runs have in common of which one has shown whether they may share a process.
-_Kind = tuple[tuple[str, ...], tuple[str, ...], str, Launch]
+_Kind = tuple[tuple[str, ...], tuple[str, ...], str, Launch, tuple[tuple[str, str], ...]]
 
 
 class Slot:
@@ -270,4 +270,4 @@ def _kind(work: Work) -> _Kind:
     """
     campaign = work.campaign
     trees = (campaign.tree, *(reference.tree for reference in campaign.references))
-    return work.prepared.keys, trees, campaign.config, campaign.launch
+    return work.prepared.keys, trees, campaign.config, campaign.launch, tuple(campaign.own_environment.items())

@@ -262,6 +262,70 @@ def test_a_reference_may_say_how_it_is_built(lab: LocalLab, model: Path) -> None
     assert manifest(model)["references"][0]["commands"] == [["sh", "-c", command]]
 
 
+# ---- what its environment has to do with a build ---------------------------------------------------------------
+
+#: Makes the library's header say what a variable holds.
+SAYS = 'echo "#define MADE \\"$$(cat $<)\\"" > $@'
+
+
+def saying(greet: Path, variable: str) -> None:
+    """Have the library say what a variable holds when it is built."""
+    makefile = greet / "src" / "Makefile"
+    assert SAYS in makefile.read_text()
+    makefile.write_text(makefile.read_text().replace(SAYS, SAYS.replace("$$(cat $<)", f"$({variable})")))
+
+
+def test_a_variable_of_the_shell_that_a_makefile_names_makes_another_product(lab: LocalLab, model: Path) -> None:
+    # Given a library that reads a variable when it is built, and was built with one value
+    saying(model.parent / "greet", "WITH_RADIO")
+    terminal = {"TERM": "dumb", "SSH_TTY": "/dev/pts/1", "WITH_RADIO": "no"}
+    assert lab("campaign", cwd=model, env=terminal).status == 0
+    assert told_by(model)[0] == "hello no"
+    # When it has another one, then it is built with that
+    assert lab("campaign", cwd=model, env={**terminal, "WITH_RADIO": "yes"}).status == 0
+    assert told_by(model)[0] == "hello yes"
+    # When it has the first one again, in another terminal, then nothing is built
+    assert lab("campaign", cwd=model, env={"TERM": "xterm", "SSH_TTY": "/dev/pts/2", "WITH_RADIO": "no"}).status == 0
+    assert steps(lab, model) == []
+    assert told_by(model)[0] == "hello no"
+
+
+def test_what_is_needed_is_built_with_its_own_environment(lab: LocalLab, model: Path) -> None:
+    # Given a library that says what the variable holds which its own labfleet.toml sets, and one that it does not set
+    greet = model.parent / "greet"
+    saying(greet, "OWN)$(THEIRS")
+    write(
+        greet,
+        labfleet_dot_toml='program = "./simulate"\n[environment]\nOWN = "own"\n',
+        simulate=OPP_RUN,
+        omnetpp_dot_ini="[General]\n",
+    )
+    (greet / "simulate").chmod(0o755)
+    # When it is needed by a project that sets both, then what that says does not reach it
+    other = program(model.parent / "other")
+    write(other, labfleet_dot_toml='[environment]\nOWN = "other"\nTHEIRS = "other"\n')
+    done(lab, other)
+    assert told_by(other)[0] == "hello own"
+    # When another project needs it, or a campaign is run inside of it, then it is there already
+    assert done(lab, model) == ["main.o", "more.o", "model"]
+    assert told_by(model)[0] == "hello own"
+    assert done(lab, greet) == []
+    keys = {manifest(model)["references"][0]["key"], manifest(other)["references"][0]["key"]}
+    assert keys == {manifest(greet)["build"]["key"]}
+    # When its own environment changes, then it is built anew
+    write(greet, labfleet_dot_toml='program = "./simulate"\n[environment]\nOWN = "new"\n')
+    done(lab, model)
+    assert told_by(model)[0] == "hello new"
+
+
+def test_a_project_and_what_it_needs_want_the_same_omnetpp(lab: LocalLab, model: Path) -> None:
+    # Given a library that wants another OMNeT++ than the model
+    write(model.parent / "greet", labfleet_dot_toml='omnetpp = "6.1"\n')
+    write(model, labfleet_dot_toml='omnetpp = "6.2"\n')
+    # When / Then
+    assert "model wants OMNeT++ 6.2, and greet 6.1" in refusal(lab, model)
+
+
 # ---- what is wrong ---------------------------------------------------------------------------------------------
 
 

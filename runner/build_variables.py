@@ -1,0 +1,71 @@
+"""Which variables of the environment a build reads: those that its makefiles, scripts and commands name.
+
+A shell has variables by the dozen, and each terminal other ones: few matter to a build, and it says which by naming
+them, as $(NAME), $NAME, $ENV{NAME}, getenv("NAME") or otherwise.  So every word of these files may be such a name.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from runner import checkouts, repository
+from runner.head import Head
+from runner.model import Source
+from runner.paths import LabPaths
+from runner.toolchain import NOT_READ
+
+#: Names of files that say how things are made.
+RULES = (
+    *("[Mm]akefile*", "GNUmakefile", "makefrag*", "*.mk", "*.mak", "*.make", "CMakeLists.txt", "*.cmake"),
+    *("meson.build", "SConstruct", "SConscript", "configure*"),
+)
+
+#: Names of scripts, which count where something names them, as programs of other names do.
+SCRIPTS = ("*.sh", "*.py", "*.pl")
+
+#: Bytes; what is larger has been written by no person.
+MOST = 1 << 20
+
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_PATH = re.compile(r"[\w.+/-]+")
+
+#: CMake looks for a package where NAME_ROOT and NAME_DIR say.
+_PACKAGE = re.compile(r"find_package\s*\(\s*(\w+)")
+
+
+class BuildVariables:
+    """Finds out what builds read, once for each state of a project's sources."""
+
+    def __init__(self, paths: LabPaths, head: Head) -> None:
+        self._paths, self._head = paths, head
+        self._named: dict[tuple[str, str], frozenset[str]] = {}
+
+    def of(self, source: Source, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Return as ``NAME=value`` what decides about a build: what it names of an environment, and its own."""
+        if not (source.build.commands or source.build.enable or source.build.disable):
+            return ()
+        known = source.sources, repr(source.build)
+        if known not in self._named:
+            mirror = checkouts.provide_commit(self._paths, self._head, source)
+            files = repository.texts(mirror, source.tree, (*RULES, *SCRIPTS), MOST)
+            self._named[known] = named(files, (word for command in source.build.commands for word in command))
+        names = (self._named[known] - NOT_READ) | source.environment.keys()
+        return tuple(f"{name}={value}" for name, value in sorted(environment.items()) if name in names)
+
+
+def named(files: Mapping[str, str], commands: Iterable[str]) -> frozenset[str]:
+    """Return all that may be a variable's name in commands, makefiles, and the scripts that these name.
+
+    ``files``: path → text of what there is.
+    """
+    unread = dict(files)
+    waiting = [*commands, *(unread.pop(path) for path in files if repository.has_name(path, RULES))]
+    found: set[str] = set()
+    while waiting:
+        text = waiting.pop()
+        found.update(_WORD.findall(text))
+        for package in _PACKAGE.findall(text):
+            found |= {f"{name}_{end}" for name in (package, package.upper()) for end in ("ROOT", "DIR")}
+        called = {os.path.basename(path) for path in _PATH.findall(text)}
+        waiting += [unread.pop(path) for path in list(unread) if os.path.basename(path) in called]
+    return frozenset(found)
