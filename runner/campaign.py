@@ -74,7 +74,7 @@ def describe(
         name=project.name,
         commit=taken.commit,
         tree=taken.tree,
-        sources=taken.sources,
+        sources=_sources(project, taken),
         directory=project.directory,
         config=order.config,
         run_filter=order.run_filter,
@@ -101,7 +101,7 @@ def describe(
                 project=the_lab.project_id(one.project.id),
                 commit=state.commit,
                 tree=state.tree,
-                sources=state.sources,
+                sources=_sources(one.project, state),
                 place=one.place,
                 build=one.project.build,
                 references=one.references,
@@ -112,6 +112,11 @@ def describe(
             for one, state in needed
         ),
     )
+
+
+def _sources(project: config.Project, taken: snapshot.Snapshot) -> str:
+    """Return the digest of the files that a project's build may read: all, where it has commands of its own."""
+    return taken.tree if project.is_built_from_all else taken.sources
 
 
 def run(order: Order, view: View) -> tuple[Result | None, Prepared]:

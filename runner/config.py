@@ -50,6 +50,8 @@ class Project:
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
     references: tuple[Reference, ...] = ()
+    #: Is it built by commands of its own, which may read any file?
+    is_built_from_all: bool = False
 
     @property
     def working_directory(self) -> Path:
@@ -93,6 +95,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
         references=_references(root, said, build),
+        is_built_from_all=bool(said.build),
     )
 
 
@@ -121,6 +124,7 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         omnetpp=said.omnetpp,
         ned_folders=said.ned_path or tuple(_listed_ned_folders(root)) or ("src" if (root / "src").is_dir() else ".",),
         references=_references(root, said, build),
+        is_built_from_all=bool(said.build),
     )
 
 

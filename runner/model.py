@@ -70,7 +70,7 @@ class Source(Value, frozen=True):
     project: str
     commit: str
     tree: str
-    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    #: Digest of the files that the build may read; mostly a changed ini or NED file leaves it as it is.
     sources: str
     #: Where its folder stands among those of a campaign, as at home: ``inet``, ``libs/inet``.
     place: str
@@ -143,7 +143,7 @@ class Campaign(Value, frozen=True):
     name: str
     commit: str
     tree: str
-    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    #: Digest of the files that the build may read; mostly a changed ini or NED file leaves it as it is.
     sources: str
     #: The working directory relative to the project's root.
     directory: str
