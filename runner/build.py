@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
-from runner.build_variables import BuildVariables
+from runner.build_inputs import BuildInputs
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -67,7 +67,7 @@ class Builder:
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
         self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
-        self._variables = BuildVariables(machine.paths, self._head)
+        self._inputs = BuildInputs(machine.paths, self._head)
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
@@ -149,25 +149,26 @@ class Builder:
         """Return the product of one of a campaign's projects, built if need be; what it needs is ``done``."""
         needed = {place: done[place] for place in source.references}
         given = {**campaign.environment, **source.environment}
-        toolchain, read = self._toolchains.identify(given, campaign.mode), repr(self._variables.of(source, given))
+        toolchain = self._toolchains.identify(given, campaign.mode)
+        variables = repr(self._inputs.variables(source, given))
         keys = {place: built.product.key for place, built in needed.items()}
-        key = build_key(source, campaign.mode, toolchain, read, keys)
+        key = build_key(source, self._inputs.files(source), campaign.mode, toolchain, variables, keys)
         found = products.provide(self._paths, self._head, key)
         if found is not None:
             # The head may have removed it since it came from here.
             parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
             return Built(source, found, parcel, was_built=False)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
-        tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode, read)
+        tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode, variables)
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
         with tree.in_order():
-            variables = {
+            told = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
             own = dict.fromkeys([source.build.directory, *map(os.path.dirname, source.build.makefiles)])
             libraries = [*(tree.root / folder for folder in own), *map(tree.at, _library_folders(needed))]
-            environment = making.environment(given, campaign.mode, tree.root, variables, libraries)
+            environment = making.environment(given, campaign.mode, tree.root, told, libraries)
 
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
@@ -237,12 +238,12 @@ def _library_folders(needed: Mapping[str, Built]) -> list[str]:
     return [folder for place, built in needed.items() for folder in built.library_folders(place)]
 
 
-def build_key(source: Source, mode: str, toolchain: str, variables: str, needed: Mapping[str, str]) -> str:
+def build_key(source: Source, files: str, mode: str, toolchain: str, variables: str, needed: Mapping[str, str]) -> str:
     """Return the digest of everything that decides what a build makes.
 
-    ``variables``: what it reads of its environment; ``needed``: place → key.
+    ``files``: digest of those that it reads; ``variables``: what it reads of its environment; ``needed``: place → key.
     """
     folder = os.path.dirname(source.place) or "."
     beside = [f"{os.path.relpath(place, folder)} {key}" for place, key in needed.items()]
     # opp_makemake names the program after its folder, hence the project's name.
-    return digest(source.sources, mode, toolchain, variables, source.name, repr(source.build), *beside)
+    return digest(files, mode, toolchain, variables, source.name, repr(source.build), *beside)

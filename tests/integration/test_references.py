@@ -290,6 +290,20 @@ def test_a_variable_of_the_shell_that_a_makefile_names_makes_another_product(lab
     assert told_by(model)[0] == "hello no"
 
 
+def test_a_makefile_that_reads_an_ini_file_does_so_when_it_changes(lab: LocalLab, model: Path) -> None:
+    # Given a library with a header that is made from an ini file
+    greet = model.parent / "greet"
+    makefile = greet / "src" / "Makefile"
+    makefile.write_text(makefile.read_text().replace("greet_m.h: greet.msg", "greet_m.h: greet.ini"))
+    write(greet, src__greet_dot_ini="one")
+    done(lab, model)
+    assert told_by(model)[0] == "hello one"
+    # When that is changed, then it is made anew, and what does not depend on it is not
+    write(greet, src__greet_dot_ini="two")
+    assert done(lab, model) == ["greet.o", "other.o", "libgreet.so", "main.o", "model"]
+    assert told_by(model)[0] == "hello two"
+
+
 def test_what_is_needed_is_built_with_its_own_environment(lab: LocalLab, model: Path) -> None:
     # Given a library that says what the variable holds which its own labfleet.toml sets, and one that it does not set
     greet = model.parent / "greet"

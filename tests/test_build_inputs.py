@@ -1,16 +1,23 @@
-"""Which variables a build reads, by what its files name."""
+"""What a build reads, by what its files name."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from runner import snapshot
-from runner.build_variables import BuildVariables, named
+from runner.build_inputs import BuildInputs, read, words
 from runner.head import SameMachine
 from runner.model import Build, Source
 from runner.paths import LabPaths
 from tests.needed_projects import write
+
+
+def named(files: Mapping[str, str], commands: Sequence[str]) -> frozenset[str]:
+    """Return what a build names."""
+    return words(read(files, commands))
+
 
 MAKE = Build(commands=(("make",),))
 
@@ -72,11 +79,21 @@ def source(tmp_path: Path) -> Source:
 def test_what_decides_is_what_is_named_and_what_the_project_sets(tmp_path: Path, source: Source) -> None:
     # Given a shell, and a project with an environment of its own
     paths = LabPaths(tmp_path / "lab")
-    variables = BuildVariables(paths, SameMachine(paths))
+    inputs = BuildInputs(paths, SameMachine(paths))
     shell = {"RADIO": "yes", "PATH": "/bin", "PWD": "/home/ada", "SSH_TTY": "/dev/pts/3", "OTHER": "x", "OWN": "1"}
     # When / Then
-    assert variables.of(source, shell) == ("RADIO=yes",)
+    assert inputs.variables(source, shell) == ("RADIO=yes",)
     own = {"environment": {"OWN": "1", "PATH": "/bin"}}
-    assert variables.of(msgspec.structs.replace(source, **own), shell) == ("OWN=1", "PATH=/bin", "RADIO=yes")
+    assert inputs.variables(msgspec.structs.replace(source, **own), shell) == ("OWN=1", "PATH=/bin", "RADIO=yes")
     # Then nothing does where nothing is built
-    assert variables.of(msgspec.structs.replace(source, build=Build()), shell) == ()
+    assert inputs.variables(msgspec.structs.replace(source, build=Build()), shell) == ()
+
+
+def test_ini_files_decide_about_a_build_that_names_some(tmp_path: Path, source: Source) -> None:
+    # Given projects whose makefile names none, and one
+    paths = LabPaths(tmp_path / "lab")
+    inputs = BuildInputs(paths, SameMachine(paths))
+    reading = msgspec.structs.replace(source, build=Build(commands=(("sh", "-c", "awk -f x <omnetpp.ini >params.h"),)))
+    # When / Then
+    assert inputs.files(source) == source.sources
+    assert inputs.files(reading) == source.tree
