@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runner import compilations, distcc, shell
+from runner import compilations, distcc, omnetpp, shell
 from runner.errors import BuildFailed
 from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
@@ -56,6 +56,7 @@ class Maker:
 
         ``in_good_order``: called before that if it is make that failed, and ended by itself: so what there is is whole.
         """
+        environment = {**environment, "PWD": str(cwd)}  # make does not look where it is; the client's is elsewhere
         command = " ".join(argv)
         growing = self._growing()
         growing.append(f"$ {command}\n".encode())
@@ -139,7 +140,8 @@ def environment(
     """Return the environment of the commands that build the project at ``root``.
 
     ``given``: the campaign's, of which that is left out what a make around labfleet has left there; ``variables``: what
-    makefiles are told, whatever they say themselves; ``libraries``: where shared libraries are that it is linked with.
+    makefiles are told, whatever they say themselves; ``libraries``: where shared libraries are that it is linked with,
+    and its own.
     """
     kept = {name: value for name, value in given.items() if name not in _MAKES_OWN}
     told = "".join(f" {name}={_escaped(value)}" for name, value in variables.items())
@@ -149,10 +151,7 @@ def environment(
         made = {**distcc.PATIENCE, **made}
     if (root / "bin").is_dir():  # as the setenv of INET and others has it
         made["PATH"] = f"{root / 'bin'}:{kept.get('PATH', os.defpath)}"
-    if libraries:
-        searched = [*([kept["LD_LIBRARY_PATH"]] if kept.get("LD_LIBRARY_PATH") else []), *map(str, libraries)]
-        made["LD_LIBRARY_PATH"] = ":".join(searched)
-    return made
+    return omnetpp.with_libraries(made, str(root), list(map(str, libraries)))
 
 
 #: What a rule was making when it failed is removed: it would pass for made the next time.

@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
             "sharing",
             "making",
             "working_tree",
+            "build_inputs",
         },
     ),
     ("what builds and runs need", {"checkouts", "toolchain", "leftovers"}),

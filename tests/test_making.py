@@ -94,8 +94,17 @@ def test_the_environment_of_a_build(tmp_path: Path) -> None:
         "PATH": f"{tmp_path}/bin:/usr/bin",
         "MODE": "debug",
         "MAKEFLAGS": f"-j{os.cpu_count()} --eval=.DELETE_ON_ERROR:",
-        "LD_LIBRARY_PATH": f"/mine:{tmp_path}/inet/src",
+        "LD_LIBRARY_PATH": f"{tmp_path}/inet/src:/mine",
     }
+
+
+def test_make_is_told_the_folder_that_it_is_in(tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a makefile that names the folder, and a client that is elsewhere
+    monkeypatch.setenv("PWD", "/elsewhere")
+    (tmp_path / "Makefile").write_text("all:\n\t@echo $(PWD) >said\n")
+    # When it is made, then that is where it is
+    run(maker, tmp_path, "make")
+    assert (tmp_path / "said").read_text() == f"{tmp_path}\n"
 
 
 def test_a_command_that_fails_tells_its_own_errors(tmp_path: Path, maker: Maker) -> None:

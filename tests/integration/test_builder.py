@@ -14,7 +14,7 @@ from runner.head import SameMachine
 from runner.holdings import Lease
 from runner.line import Line
 from runner.log_stream import Sender
-from runner.machine import Machine
+from runner.machine import Machine, WorkerSettings
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Build, Campaign, Launch
 from runner.paths import LabPaths
@@ -71,7 +71,7 @@ class NotedLease(Lease):
 class World:
     """A builder that runs in a thread, a head that may fail, and a test in the place of the foreman."""
 
-    def __init__(self, lab: Lab, build: Build = Build()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, lab: Lab, build: Build = Build(), image: str = "") -> None:  # noqa: B008 (frozen)
         (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")
         (lab.root / "simulate").chmod(0o755)
         self.paths, self.store = lab.paths, lab.store
@@ -79,7 +79,8 @@ class World:
         self.head, self.lease, self.line = ShakyHead(lab.store), NotedLease(), Line(self.foreman)
         self.line.start()
         self._sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
-        machine = Machine("w1", lab.paths, 1, "", "", "", "", "", "")
+        settings = WorkerSettings("w1", "", "", "", "", 22, 1, True, (), False, image) if image else None
+        machine = Machine("w1", lab.paths, 1, "", "", "", "", "", "", settings)
         self._builder = Builder(machine, self.foreman, self.head, self._sender, self.line, self.lease)
         self.begin_anew()
 
@@ -169,6 +170,22 @@ def test_a_builder_that_waits_for_the_head_ends_when_nobody_wants_the_campaign(w
     world.foreman.is_cancelled = True
     assert world.is_through()
     assert world.foreman.told == []
+
+
+def test_another_image_makes_another_product(lab: Lab) -> None:
+    # Given builders of labs with two images, when they prepare the same campaign
+    prepared = []
+    for image in ("labfleet-worker:one", "labfleet-worker:two"):
+        world = World(lab, image=image)
+        world.job.start()
+        assert world.is_through()
+        (event,) = world.foreman.told
+        assert isinstance(event, CampaignPrepared)
+        prepared.append(event.prepared)
+        world.close()
+    # Then they do not take each other's product, and each says which image made its own
+    assert prepared[0].key != prepared[1].key
+    assert ["image labfleet-worker:one" in one.toolchain for one in prepared] == [True, False]
 
 
 def test_a_build_that_was_cancelled_is_no_refusal(lab: Lab) -> None:

@@ -152,6 +152,33 @@ def test_what_a_run_leaves_arrives_whatever_modes_it_has(host: Host) -> None:
     assert not list(host.paths.private.glob("slot1.*"))
 
 
+# ---- runs that share a process -----------------------------------------------------------------------------------
+
+
+def test_what_an_ini_file_changes_is_found_out_anew(host: Host) -> None:
+    # Given runs that leave the same whether they share a process or not, of which a slot has found that out
+    plain = "echo $RUN >$STEM.sca"
+    alone = msgspec.structs.replace(host.campaign(plain), batch=None)
+    host.jobs.keep_campaign(alone)
+    assert not host.ended(host.put(0, 1, shared=True)).mixed_up
+    # When the same program records vectors by an edited ini file, and those depend on the run before
+    seen = f"{host.paths.home}/seen.$PPID"
+    recording = f"[ -e {seen} ] && echo later >$STEM.vec || echo first >$STEM.vec; touch {seen}; {plain}"
+    checkout = host.paths.checkout("u" * 20, "k" * 20)
+    shutil.copytree(host.paths.checkout(alone.tree, "k" * 20), checkout)
+    (checkout / "do.sh").write_text(recording)
+    host.jobs.keep_campaign(msgspec.structs.replace(alone, id="c2", tree="u" * 20))
+    runs = tuple(Run(number, {"x": str(number), "repetition": "0"}) for number in (2, 3))
+    host.jobs.keep_prepared("c2", Prepared("k" * 20, False, ("./simulate",), "", runs))
+    chunk = Chunk("c2-0", "c2", (Attempt(2, 1), Attempt(3, 1)), shared=True)
+    host.jobs.put_chunk(host.name, chunk)
+    # Then that is found out too, and each leaves what it leaves alone
+    assert host.ended(chunk).mixed_up
+    for run in (2, 3):
+        parcel = AttemptPaths(host.paths.incoming / host.outcomes(4)[run].parcel)
+        assert parcel.file(f"results/General-x={run}-#0.vec").read_text() == "first\n"
+
+
 # ---- limits ------------------------------------------------------------------------------------------------------
 
 STATUS = "** Event #100   t=$1   Elapsed: 1s (0m 01s)"
