@@ -60,6 +60,7 @@ class Builder:
         self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains()
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
+        self._done_with: list[PrivateDirectory] = []
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
@@ -78,6 +79,9 @@ class Builder:
             if event and not is_unwanted:
                 self._line.post(event)
             self._lease.hold(None)
+            # Removing so many links takes longer than all else where the file system has to write: nobody waits for it.
+            while self._done_with:
+                self._done_with.pop().remove()
 
     def _outcome(self, campaign_id: str) -> CampaignPrepared | CampaignRefused | None:
         """Do the build job; None if nobody knows the campaign: who wants it queues it again."""
@@ -214,11 +218,9 @@ class Builder:
         top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
         place = campaign.source.place
         private = PrivateDirectory.create(top, place, checkout, campaign.directory, beside)
+        self._done_with.append(private)
         environment = omnetpp.with_libraries(campaign.environment, str(private.top), prepared.libraries)
-        try:
-            return program.list_runs(campaign, prepared.program, private.working_directory, environment)
-        finally:
-            private.remove()
+        return program.list_runs(campaign, prepared.program, private.working_directory, environment)
 
 
 def build_key(source: Source, mode: str, toolchain: str, needed: Mapping[str, str]) -> str:
