@@ -35,28 +35,33 @@ def test_a_file_that_grew_under_another_name_has_the_checksum_of_all_of_it(arriv
 
 def test_a_file_in_the_place_of_another_one_has_a_checksum_of_its_own(arriving: Arriving, tmp_path: Path) -> None:
     # Given a file that an interrupted transfer has left, and that was read
-    library = tmp_path / "library"
+    library, draft = tmp_path / "library", tmp_path / ".library.Xa3f7k"
     library.write_bytes(b"half of")
+    draft.write_bytes(b"half of")
     arriving.read_on()
 
     # When others take its place, whatever their inodes
     for number in range(3):
-        library.unlink()
-        library.write_bytes(b"%d and all of it" % number)
+        draft.unlink()
+        draft.write_bytes(b"%d and all of it" % number)
+        arriving.read_on()
+        os.link(draft, tmp_path / "again")
+        os.replace(tmp_path / "again", library)
 
         # Then
         assert arriving.digest(library) == hashlib.sha256(b"%d and all of it" % number).hexdigest()
-        arriving.read_on()
 
 
-def test_what_has_left_the_folder_is_not_held_open(arriving: Arriving, tmp_path: Path) -> None:
-    # Given
-    library = tmp_path / "library"
-    library.write_bytes(b"complete")
+def test_no_file_is_held_open_that_is_complete_or_gone(arriving: Arriving, tmp_path: Path) -> None:
+    # Given files of which some are on their way
+    for name in ("one", "two", ".three.Xa3f7k", ".four.Xa3f7k"):
+        (tmp_path / name).write_bytes(b"complete")
     arriving.read_on()
 
-    # When
-    library.unlink()
+    # When one is complete, and one is gone
+    (tmp_path / ".three.Xa3f7k").rename(tmp_path / "three")
+    arriving.digest(tmp_path / "three")
+    (tmp_path / ".four.Xa3f7k").unlink()
     arriving.read_on()
 
     # Then

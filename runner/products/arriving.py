@@ -10,9 +10,9 @@ PIECE = 1 << 18
 
 
 class Arriving:
-    """Reads what a transfer writes into a folder, under whatever names.
+    """Reads what rsync writes into a folder.
 
-    A transfer adds to the end of a file, and renames it when it is complete.  Files are told apart by their inodes,
+    It adds to the end of a hidden file, and renames that when it is complete.  Files are told apart by their inodes,
     which no other file gets while they are open here.
     """
 
@@ -28,14 +28,18 @@ class Arriving:
             self._files.popitem()[1][0].close()
 
     def read_on(self) -> None:
-        """Read what has come since."""
-        there = {self._read(entry.path) for entry in os.scandir(self._folder) if entry.is_file(follow_symlinks=False)}
+        """Read what has come since of files that have not got their names yet."""
+        entries = list(os.scandir(self._folder))
+        there = {entry.inode() for entry in entries}
+        there |= {self._read(entry.path) for entry in entries if entry.name.startswith(".")}
         for inode in self._files.keys() - there:
             self._files.pop(inode)[0].close()
 
     def digest(self, path: Path) -> str:
         """Return the SHA-256 of a file in the folder that is complete, in hex."""
-        return self._files[self._read(str(path))][1].hexdigest()
+        file, checksum = self._files.pop(self._read(str(path)))
+        file.close()
+        return checksum.hexdigest()
 
     def _read(self, path: str) -> int:
         """Read on in a file and return its inode; 0 if it has just got another name."""
