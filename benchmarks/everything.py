@@ -1,11 +1,14 @@
 """All benchmarks, one after the other.  Started by ``invoke bench``."""
 
 import tempfile
+from itertools import chain
 from pathlib import Path
 
+from benchmarks.compiling import compiling
 from benchmarks.local import Bench, aloha_against_opp_runall, waiting_runs, what_is_built
 from benchmarks.memory import memory
 from benchmarks.products import distribution
+from benchmarks.submitting import submitting
 
 
 def main(rounds: int) -> None:
@@ -16,7 +19,13 @@ def main(rounds: int) -> None:
             print(aloha_against_opp_runall(bench, rounds), flush=True)
             print(waiting_runs(bench, rounds), flush=True)
             print(what_is_built(bench), flush=True)
-            for line in (*distribution(bench.folder / "products", rounds), *memory(bench)):
+            more = (
+                submitting(bench, rounds),
+                compiling(bench, rounds),
+                distribution(bench.folder / "products", rounds),
+                memory(bench),
+            )
+            for line in chain.from_iterable(more):
                 print(line, flush=True)
         finally:
             bench.stop()

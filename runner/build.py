@@ -71,6 +71,7 @@ class Builder:
         self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
         self._inputs = BuildInputs(machine.paths, self._head)
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
+        self._done_with: list[PrivateDirectory] = []
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
@@ -89,6 +90,9 @@ class Builder:
             if event and not is_unwanted:
                 self._line.post(event)
             self._lease.hold(None)
+            # Removing so many links takes longer than all else where the file system has to write: nobody waits for it.
+            while self._done_with:
+                self._done_with.pop().remove()
 
     def _outcome(self, campaign_id: str) -> CampaignPrepared | CampaignRefused | None:
         """Do the build job; None if nobody knows the campaign: who wants it queues it again."""
@@ -233,11 +237,9 @@ class Builder:
         top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
         place = campaign.source.place
         private = PrivateDirectory.create(top, place, checkout, campaign.directory, beside)
+        self._done_with.append(private)
         environment = omnetpp.with_libraries(campaign.run_environment, str(private.top), prepared.libraries)
-        try:
-            return program.list_runs(campaign, prepared.program, private.working_directory, environment)
-        finally:
-            private.remove()
+        return program.list_runs(campaign, prepared.program, private.working_directory, environment)
 
 
 def _library_folders(needed: Mapping[str, Built]) -> list[str]:

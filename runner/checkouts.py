@@ -5,6 +5,7 @@ slots, commit and products come to the host once.  Housekeeping takes what is no
 """
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from runner import repository, shell, usage
 from runner.head import Head
 from runner.model import Campaign, Prepared, Source
-from runner.paths import LabPaths, half_of, lock_of, use_of
+from runner.paths import LabPaths, half_of, index_of, lock_of, use_of
 from runner.products import Product, ProductGone, provide, store
 
 
@@ -80,10 +81,8 @@ def _is_of_this_boot(checkout: Path) -> bool:
     checkout again than to wait for the disk each time.
     """
     made = use_of(checkout)
-    return not made.exists() or made.read_text() in (
-        "",
-        _boot(),
-    )  # of one that is older than this note nothing is known
+    # Of one that is older than this note nothing is known.
+    return not made.exists() or made.read_text() in ("", _boot())
 
 
 def _note_boot(checkout: Path) -> None:
@@ -108,12 +107,19 @@ def _has_sound_products(paths: LabPaths, key: str, checkout: Path) -> bool:
 
 def _mend(paths: LabPaths, product: Product, checkout: Path) -> None:
     """Put the store's files in place of damaged ones, whoever uses the checkout."""
-    folders = [folder for folder, _, _ in os.walk(checkout)]
-    for folder in folders:
-        os.chmod(folder, os.stat(folder).st_mode | stat.S_IWUSR)
+    folders = _open_folders(checkout)
     store.lay_beside(paths, product, checkout)
     for folder in folders:
         os.chmod(folder, os.stat(folder).st_mode & ~stat.S_IWUSR)
+
+
+def _open_folders(checkout: Path) -> list[str]:
+    """Let files be put into a checkout's folders, and return these."""
+    folders = []
+    for folder, _, _ in os.walk(checkout):
+        os.chmod(folder, os.stat(folder).st_mode | stat.S_IWUSR)
+        folders.append(folder)
+    return folders
 
 
 def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Product, checkout: Path) -> None:
@@ -122,12 +128,32 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
     half = half_of(checkout)
     if half.exists():  # of a slot that died; it may be read-only already
         usage.remove(half)
-    half.mkdir(parents=True)
-    index = half.with_suffix(".index")
+    index = index_of(half)
     index.unlink(missing_ok=True)
-    repository.lay_out(mirror, source.tree, half, index)
-    index.unlink(missing_ok=True)
+    are_links = _link_latest(checkout, half, index)
+    half.mkdir(parents=True, exist_ok=True)
+    repository.lay_out(mirror, source.tree, half, index, are_links=are_links)
     store.lay_beside(paths, product, half)
     shell.run(["chmod", "-R", "a-w", str(half)])
     _note_boot(checkout)
+    os.replace(index, index_of(checkout))
     os.rename(half, checkout)
+
+
+def _link_latest(checkout: Path, half: Path, index: Path) -> bool:
+    """Begin a checkout with links to the files of the latest one with the same product, and say whether there is one.
+
+    Most of them are in the next tree, too, and writing INET's takes half a second.  Git notices by its index what
+    somebody has changed in there, and writes a file of its own for whatever differs.
+    """
+    of_product = checkout.parent.glob(f"[!.]*-{checkout.name.rpartition('-')[2]}.index")
+    for known in sorted(of_product, key=lambda path: path.stat().st_mtime, reverse=True):
+        latest = known.with_suffix("")
+        # Its lock is not waited for: whoever holds that may wait for the one that is held here.
+        with usage.held(use_of(latest), shared=True):
+            if latest.exists() and known.exists() and _is_of_this_boot(latest):
+                shell.run(["cp", "-al", str(latest), str(half)])
+                _open_folders(half)
+                shutil.copyfile(known, index)
+                return True
+    return False

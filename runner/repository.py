@@ -138,16 +138,19 @@ def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
     )
 
 
-def lay_out(repository: Path, tree: str, directory: Path, index: Path) -> None:
+def lay_out(repository: Path, tree: str, directory: Path, index: Path, *, are_links: bool = False) -> None:
     """Make a directory hold exactly a tree's files, apart from what git does not know.
 
     The index remembers what is there: only files that differ from it are written, so make sees only real changes.
+    ``are_links``: the files are further links to those that the index knows, which changes nothing but their ctime.
     """
     git(
         repository,
         f"--work-tree={directory}",
         "-c",
         "core.bare=false",
+        "-c",
+        f"core.trustctime={'false' if are_links else 'true'}",
         "read-tree",
         "--reset",
         "-u",

@@ -8,7 +8,7 @@ from runner import usage
 from runner.housekeeping import products, repositories
 from runner.housekeeping.disk import Shared, all_of, folders, leftovers, remove_old, tidy_shared
 from runner.housekeeping.limits import Limits
-from runner.paths import LabPaths, lock_of, use_of
+from runner.paths import LabPaths, index_of, lock_of, use_of
 
 
 def tidy(paths: LabPaths, limits: Limits, now: float, *, shares_store: bool) -> list[str]:
@@ -32,7 +32,7 @@ def tidy(paths: LabPaths, limits: Limits, now: float, *, shares_store: bool) -> 
 
 def _tidy_checkouts(paths: LabPaths, limits: Limits, now: float) -> list[str]:
     found = [
-        Shared(folder, use_of(folder), use_of(folder), [lock_of(folder)])
+        Shared(folder, use_of(folder), use_of(folder), [lock_of(folder), index_of(folder)])
         for folder in folders(paths.checkout("x", "x").parent)
     ]
     return tidy_shared(found, limits.checkout_bytes, now, days=limits.keep_days)

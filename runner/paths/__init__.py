@@ -44,7 +44,19 @@ from runner.paths.campaign import (
     stored_name,
 )
 from runner.paths.home import CAMPAIGNS, LONGEST_NAME, PARTIAL, HomePaths
-from runner.paths.lab import CODE, EXAMPLE, GENERATED, SNAPSHOT_ROOT, SOURCE, LabPaths, half_of, home, lock_of, use_of
+from runner.paths.lab import (
+    CODE,
+    EXAMPLE,
+    GENERATED,
+    SNAPSHOT_ROOT,
+    SOURCE,
+    LabPaths,
+    half_of,
+    home,
+    index_of,
+    lock_of,
+    use_of,
+)
 
 __all__ = [
     "CAMPAIGNS",
@@ -63,6 +75,7 @@ __all__ = [
     "build_log_parcel",
     "half_of",
     "home",
+    "index_of",
     "lock_of",
     "parsed_parcel",
     "stored_name",

@@ -47,6 +47,11 @@ def half_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.new")
 
 
+def index_of(folder: Path) -> Path:
+    """Return git's index of a checkout: what its files were like when they were written."""
+    return folder.with_name(f"{folder.name}.index")
+
+
 @dataclass(frozen=True)
 class LabPaths:
     """File names of one lab, seen from the machine that they are on."""

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -117,10 +117,10 @@ def drop_damaged(paths: LabPaths, product: Product, *, thoroughly: bool = False)
     return found
 
 
-def accept(paths: LabPaths, folder: Path, wanted: Mapping[str, int]) -> None:
+def accept(paths: LabPaths, folder: Path, wanted: Mapping[str, int], digest: Callable[[Path], str] = digest) -> None:
     """Give the contents in a folder that have come, with their sizes, their places; those that are damaged go.
 
-    ``wanted``: contents and their sizes.  The lock of all products has to be held.
+    ``wanted``: contents and their sizes; ``digest``: gives a file's SHA-256.  The lock of all products has to be held.
     """
     paths.contents.mkdir(parents=True, exist_ok=True)
     for name, size in wanted.items():

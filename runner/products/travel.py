@@ -6,6 +6,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from runner import usage
@@ -13,6 +14,7 @@ from runner.head import Head
 from runner.model import encode
 from runner.paths import LabPaths, half_of, lock_of
 from runner.products import store
+from runner.products.arriving import Arriving
 from runner.products.description import Product, understood
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ def _fetch(paths: LabPaths, head: Head, key: str) -> Product | None:
 
 
 def _bring(paths: LabPaths, head: Head, wanted: Mapping[str, int], half: Path) -> None:
-    """Fetch contents, and read what has come while the rest is on its way.  Raises OSError."""
+    """Fetch contents, and read them while they come.  Raises OSError."""
     names, failed = [f"files/{name}" for name in wanted], []
 
     def fetch() -> None:
@@ -78,11 +80,13 @@ def _bring(paths: LabPaths, head: Head, wanted: Mapping[str, int], half: Path) -
 
     fetching = threading.Thread(target=fetch, daemon=True)
     fetching.start()
-    is_under_way = True
-    while is_under_way:
-        fetching.join(LOOK)
-        is_under_way = fetching.is_alive()  # asked first: what comes while others are read is looked at, too
-        store.accept(paths, half, wanted)
+    with closing(Arriving(half)) as arriving:
+        is_under_way = True
+        while is_under_way:
+            fetching.join(LOOK)
+            is_under_way = fetching.is_alive()  # asked first: what comes while others are read is looked at, too
+            arriving.read_on()
+            store.accept(paths, half, wanted, arriving.digest)
     if failed:
         raise failed[0]
 

@@ -1,0 +1,51 @@
+"""What OMNeT++'s tutorial on Redis Queue does: each job carries the whole model as a zip archive, and builds it.
+
+As a program (``python -m benchmarks.tutorial ROOT PORT``) it is the client: packs, submits one run, waits for its end.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+#: Folders that the archive does without.
+LEFT_OUT = {".git", "results", "out"}
+
+
+def packed(root: str) -> bytes:
+    """Return a folder as a zip archive."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as into:
+        for top, folders, files in os.walk(root):
+            folders[:] = [folder for folder in folders if folder not in LEFT_OUT]
+            for file in files:
+                path = os.path.join(top, file)
+                into.write(path, os.path.relpath(path, root))
+    return archive.getvalue()
+
+
+def job(archive: bytes) -> None:
+    """Do a run: unpack, build, start."""
+    with tempfile.TemporaryDirectory() as root:
+        zipfile.ZipFile(io.BytesIO(archive)).extractall(root)
+        subprocess.run(["make", "-s"], cwd=root, check=True)
+        subprocess.run(["./model", "-u", "Cmdenv", "-c", "General", "-r", "0"], cwd=root, check=True)
+
+
+def main(root: str, port: int) -> None:
+    """Submit a run and wait for it.  Raises OSError if it fails."""
+    from redis import Redis
+    from rq import Queue
+
+    submitted = Queue(connection=Redis(port=port)).enqueue("benchmarks.tutorial.job", packed(root))
+    while not submitted.is_finished:
+        if submitted.is_failed:
+            raise OSError("the job failed")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
