@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
+from runner import checkouts, distcc, features, ide_files, making, omnetpp, products, program, shell
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -165,8 +165,9 @@ class Builder:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
+                folder = tree.root / source.build.directory
                 for argv in source.build.commands:
-                    run(argv, tree.root / source.build.directory)
+                    run(ide_files.with_exported(argv, folder, [tree.at(place) for place in reversed(needed)]), folder)
             except BuildFailed as failed:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None

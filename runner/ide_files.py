@@ -1,14 +1,24 @@
 """Files in which a project describes itself for OMNeT++'s own tools: the IDE's, and makefiles of opp_makemake's."""
 
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import WrongUse
 from runner.project_file import Reference
+
+#: Options of the IDE's own that ask for what needed projects export: OMNeT++ User Guide, "C++ Development".
+#: They stay among the options until a project is built: only then its references are at hand.
+USES_INCLUDES, USES_LIBRARIES = "--meta:use-exported-include-paths", "--meta:use-exported-libs"
+
+_EXPORTS_INCLUDES, _EXPORTS_LIBRARY = "--meta:export-include-path", "--meta:export-library"
+
+#: The options of a folder for which the IDE has noted none.
+_IDES_DEFAULT = f"--deep -I. {_EXPORTS_INCLUDES} {USES_INCLUDES} {_EXPORTS_LIBRARY} {USES_LIBRARIES}"
 
 
 @dataclass(frozen=True)
@@ -19,23 +29,35 @@ class Makemake:
     options: tuple[str, ...] = ("--deep",)
 
 
-def ide_makemake(root: Path) -> Makemake | None:
+def ide_makemake(root: Path, *, needs_others: bool = False) -> Makemake | None:
     """Return the first call of opp_makemake that the OMNeT++ IDE makes, by .oppbuildspec; None if it makes none.
 
-    Options that begin with ``--meta:`` are the IDE's own (OMNeT++ User Guide, "C++ Development").
+    Options that begin with ``--meta:`` are the IDE's own; those that ask for what other projects export stay if the
+    project needs some.
     """
+    for call in _ide_makemakes(root):
+        kept = (USES_INCLUDES, USES_LIBRARIES) if needs_others else ()
+        plain = [option for option in call.options if option in kept or not option.startswith("--meta:")]
+        return Makemake(call.folder, tuple(option for option in plain if option != "-f"))
+    return None
+
+
+def _ide_makemakes(root: Path) -> list[Makemake]:
+    """Return all calls of opp_makemake that the IDE makes for a project, with all their options.  Raises WrongUse."""
     file = root / ".oppbuildspec"
     if not file.is_file():
-        return None
+        return []
     try:
-        for entry in parsed_xml(file, "dir"):
-            if entry.get("type") == "makemake":
-                options = shlex.split(entry.get("makemake-options", "--deep"))
-                plain = [option for option in options if not option.startswith("--meta:") and option != "-f"]
-                return Makemake(Path(os.path.normpath(root / entry.get("path", "."))), tuple(plain))
+        return [
+            Makemake(
+                Path(os.path.normpath(root / entry.get("path", "."))),
+                tuple(shlex.split(entry.get("makemake-options", "").strip() or _IDES_DEFAULT)),
+            )
+            for entry in parsed_xml(file, "dir")
+            if entry.get("type") == "makemake"
+        ]
     except ValueError as error:
         raise _damaged(file, error) from error
-    return None
 
 
 def parsed_xml(file: Path, wanted: str) -> list[dict[str, str]]:
@@ -132,3 +154,58 @@ def _in_options(root: Path, folder: str, options: str, said: str) -> Iterator[tu
         if match := _PROJECT_VARIABLE.fullmatch(defined):
             path = match[2] if os.path.isabs(match[2]) else os.path.relpath(root / folder / match[2], root)
             yield path, match[1], f"{said}: {match[0]}"
+
+
+# ---- what projects export to others ----------------------------------------------------------------------------
+
+
+def with_exported(argv: Sequence[str], folder: Path, needed: Iterable[Path]) -> tuple[str, ...]:
+    """Return a build command with what some projects export in the place of the options that ask for it.
+
+    ``folder``: where the command runs; ``needed``: roots of the projects, those that need others before those.
+    """
+    if not any(option in word for word in argv for option in (USES_INCLUDES, USES_LIBRARIES)):
+        return tuple(argv)
+    exporting = [(root, call) for root in needed for call in _ide_makemakes(root)]
+    includes = [f"-I{one}" for _, call in exporting for one in _exported_includes(call, folder)]
+    libraries = [option for root, call in exporting for option in _exported_library(root, call, folder)]
+    exported = {USES_INCLUDES: list(dict.fromkeys(includes)), USES_LIBRARIES: list(dict.fromkeys(libraries))}
+
+    def words(word: str) -> list[str]:
+        if word in exported:
+            return exported[word]
+        for option, options in exported.items():  # those in a shell's command
+            word = word.replace(option, shlex.join(options))
+        return [word]
+
+    return tuple(made for word in argv for made in words(word))
+
+
+def _exported_includes(call: Makemake, seen_from: Path) -> list[str]:
+    """Return the folders in which others find a project's headers.
+
+    The folder of the call itself is among them: the IDE has it there by ``-I.``, or as INET by a setting of .cproject.
+    """
+    if _EXPORTS_INCLUDES not in call.options:
+        return []
+    own = [one for one in _values(call.options, "-I") if "$" not in one]
+    return [os.path.relpath(call.folder / one, seen_from) for one in (".", *own)]
+
+
+def _exported_library(root: Path, call: Makemake, seen_from: Path) -> list[str]:
+    """Return the options by which others are linked with a project's library; none if it exports none."""
+    is_shared = not {"-s", "--make-so"}.isdisjoint(call.options)
+    is_library = is_shared or not {"-a", "--make-lib"}.isdisjoint(call.options)
+    if not is_library or _EXPORTS_LIBRARY not in call.options:
+        return []
+    name = [root.name, *_values(call.options, "-o", "--output")][-1]
+    symbols = _values(call.options, "-p", "--symbol")[-1:] if is_shared else []
+    imports = [f"-D{symbol}_IMPORT" for symbol in symbols]
+    return [*imports, f"-L{os.path.relpath(call.folder, seen_from)}", f"-l{name}$(D)"]
+
+
+def _values(options: Sequence[str], short: str, long: str = "") -> list[str]:
+    """Return the values of an option that may be given as ``-oNAME``, ``-o NAME`` and ``--output NAME``."""
+    following = [value for option, value in itertools.pairwise(options) if option in (short, long)]
+    joined = [option.removeprefix(short) for option in options if option.startswith(short) and option != short]
+    return [*following, *joined]

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import features
+from runner import features, ide_files
 from runner.ide_files import Makemake, ide_makemake
 from runner.model import Build
 from runner.paths import GENERATED
@@ -60,7 +60,8 @@ def _recipe(root: Path, directory: Path, said: ProjectFile, mode: str) -> _Recip
                 return _Recipe(folder, (("make", "makefiles"), make), creates)
             if not (switched and _is_made_by_makemake(folder / "Makefile")):
                 return _Recipe(folder, (make,))
-    makemake = _makemake(root, directory, named)
+    needs_others = bool(ide_files.needed_projects(root, ()) if said.references is None else said.references)
+    makemake = _makemake(root, directory, named, needs_others=needs_others)
     if makemake is None:
         return _Recipe(named or root)
     return _Recipe(makemake.folder, (_makemake_command(root, makemake), make), makemake.folder)
@@ -96,9 +97,9 @@ def _folder_of_missing_makefile(root: Path, folder: Path, *, anew: bool) -> Path
 # ---- sources without a Makefile ----------------------------------------------------------------------------
 
 
-def _makemake(root: Path, directory: Path, named: Path | None) -> Makemake | None:
+def _makemake(root: Path, directory: Path, named: Path | None, *, needs_others: bool) -> Makemake | None:
     """Return the call of opp_makemake that makes the Makefile; None if there are no sources."""
-    specified = ide_makemake(root)
+    specified = ide_makemake(root, needs_others=needs_others)
     if named:
         folder = named if has_sources(named) else None
     elif specified and has_sources(specified.folder):
@@ -107,7 +108,10 @@ def _makemake(root: Path, directory: Path, named: Path | None) -> Makemake | Non
         folder = _source_folder(root, directory)
     if folder is None:
         return None
-    return specified if specified and specified.folder == folder else Makemake(folder)
+    if specified and specified.folder == folder:
+        return specified
+    exported = (ide_files.USES_INCLUDES, ide_files.USES_LIBRARIES) if needs_others else ()
+    return Makemake(folder, ("--deep", *exported))
 
 
 def _source_folder(root: Path, directory: Path) -> Path | None:

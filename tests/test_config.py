@@ -430,14 +430,14 @@ def test_options_of_the_ides_build_description_replace_deep(write: Write) -> Non
 
 
 @pytest.mark.parametrize("path", [' path="."', ""])
-def test_a_build_description_without_options_means_deep(write: Write, path: str) -> None:
+def test_a_build_description_without_options_means_the_ides_usual_ones(write: Write, path: str) -> None:
     # Given the shortest description there is, and a second call of opp_makemake after it
     spec = f'<buildspec><dir{path} type="makemake"/><dir path="src" type="makemake"/></buildspec>'
     work = write("m/omnetpp.ini", "m/model/Node.cc", "m/src/Node.cc", **{"m/.oppbuildspec": spec})
     # When
     build = load(work / "m").build
     # Then the first one counts
-    assert (build.directory, build.commands) == (".", (MAKEMAKE, MAKE))
+    assert (build.directory, build.commands) == (".", ((*MAKEMAKE, "-I."), MAKE))
 
 
 def test_options_are_split_as_a_shell_does(write: Write) -> None:

@@ -162,7 +162,7 @@ def picture(progress: Progress, now: float, rows: int) -> RenderableType:
     """Return what the live region shows, in at most so many rows: the campaign, and a row per slot."""
     title = one_line(f"{progress.campaign} {progress.config}")
     if not progress.total:
-        phase = build_words(progress) if progress.building else progress.phase.value
+        phase = build_words(progress, now) if progress.building else progress.phase.value
         state = f"{title}: {phase}… {duration(now - progress.since)}"
         return Text(state, no_wrap=True, overflow="ellipsis")
     campaign = Table.grid(padding=(0, 1), expand=True)

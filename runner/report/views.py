@@ -19,8 +19,8 @@ from runner.report.text import (
     write,
 )
 
-#: Seconds between two lines that say how far a build is.
-BUILD_PULSE = 10.0
+#: Seconds between two lines that say how far a build is; of one that takes long, a part of what it has taken so far.
+BUILD_PULSE, BUILD_PULSE_PART = 10.0, 0.05
 
 
 class Verbosity(IntEnum):
@@ -119,7 +119,7 @@ class PlainView:
         match event:
             case messages.BuildStarted() if not before.runs:
                 self._building(now)
-            case messages.BuildProgressed() if not before.runs and now - self._told >= BUILD_PULSE:
+            case messages.BuildProgressed() if not before.runs and now - self._told >= self._pulse(now):
                 self._building(now)
             case messages.CampaignPrepared(prepared=prepared) if not before.runs:
                 self.note(prepared_line(before, prepared, now))
@@ -131,7 +131,11 @@ class PlainView:
 
     def _building(self, now: float) -> None:
         self._told = now
-        self.note(f"{self._progress.config}: {build_words(self._progress)}")
+        self.note(f"{self._progress.config}: {build_words(self._progress, now)}")
+
+    def _pulse(self, now: float) -> float:
+        """Return the seconds that pass at least before the next line about the build: an hour is a few dozen lines."""
+        return max(BUILD_PULSE, (now - self._progress.since) * BUILD_PULSE_PART)
 
     def log(self, run: str, text: str) -> None:
         """Write the lines, however long they are."""
