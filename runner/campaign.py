@@ -121,6 +121,8 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     _leave_on_signals()
     with Connection(chosen_lab.chosen(), Start.AS_WANTED) as connection:
         campaign, project = _taken(order, connection)
+        for remark in project.remarks:
+            view.note(remark)
         destination = Destination(project.root, project.directory)
         follower = Follower(connection, campaign.id, _notes(), view, lambda _: destination, verbose=order.verbose)
         _note(connection, campaign, destination)

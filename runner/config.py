@@ -50,6 +50,8 @@ class Project:
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
     references: tuple[Reference, ...] = ()
+    #: What the person should know before anything is built, as sentences.
+    remarks: tuple[str, ...] = ()
 
     @property
     def working_directory(self) -> Path:
@@ -93,6 +95,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
         references=_references(root, said, build),
+        remarks=_remarks(root, said, build),
     )
 
 
@@ -126,6 +129,17 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
 def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:
     """Return the projects that a project needs: those that labfleet.toml says, else those that its makefiles name."""
     return ide_files.needed_projects(root, build.makefiles) if said.references is None else said.references
+
+
+def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
+    """Return what may be the reason why a build fails."""
+    if said.references is not None or not build.commands:
+        return ()
+    missing = ", ".join(ide_files.missing_projects(root))
+    hint = (
+        f"what .project names is not beside {root.name}: {missing}; [[reference]] in labfleet.toml can say where it is"
+    )
+    return (hint,) if missing else ()
 
 
 # ---- where -------------------------------------------------------------------------------------------------

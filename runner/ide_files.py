@@ -119,12 +119,38 @@ def needed_projects(root: Path, makefiles: Iterable[str]) -> tuple[Reference, ..
     for path, variable, said in _variables(root, makefiles):
         if not _is_inside(root, path):
             found.setdefault(os.path.realpath(root / path), Reference(path=path, variable=variable, said=said))
-    described = root / ".project"
-    for element in parsed_xml(described, "project") if described.is_file() and described.stat().st_size else ():
-        path = f"../{element[''].strip()}"
-        if (root / path).is_dir() and not _is_inside(root, path):
+    for path in _named_in_the_ide(root).values():
+        if path and not _is_inside(root, path):
             found.setdefault(os.path.realpath(root / path), Reference(path=path, said=".project"))
     return tuple(found.values())
+
+
+def missing_projects(root: Path) -> tuple[str, ...]:
+    """Return the projects that a project has in the IDE and that do not stand beside it.  Raises WrongUse."""
+    return tuple(name for name, path in _named_in_the_ide(root).items() if path is None)
+
+
+def _named_in_the_ide(root: Path) -> dict[str, str | None]:
+    """Return the projects that .project names: name → path, relative to the root; None if they are not beside it."""
+    file = root / ".project"
+    if not file.is_file() or not file.stat().st_size:
+        return {}
+    names = [element[""].strip() for element in parsed_xml(file, "project")]
+    return {name: _beside(root, name) for name in names if name}
+
+
+def _beside(root: Path, name: str) -> str | None:
+    """Return where the IDE's project of a name stands beside a project; its folder may be named otherwise."""
+    if (root.parent / name).is_dir():
+        return f"../{name}"
+    for file in sorted(root.parent.glob("*/.project")):
+        try:
+            named = parsed_xml(file, "name")
+        except (OSError, WrongUse):  # another project's file is not this one's concern
+            continue
+        if named and named[0][""].strip() == name:
+            return f"../{file.parent.name}"
+    return None
 
 
 def _is_inside(root: Path, path: str) -> bool:

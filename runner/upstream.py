@@ -36,7 +36,21 @@ class Cache:
             commit = self._known(place, revision) or self._fetch(place, url, revision)
             _git(place, "checkout", "--quiet", "--force", "--detach", commit)
             _git(place, "clean", "--quiet", "-dffx")
+            if (place / ".gitmodules").is_file():
+                self._bring_submodules(place, url)
         return place
+
+    def _bring_submodules(self, place: Path, url: str) -> None:
+        """Bring the submodules of what is checked out; those that are here as they should be, ask nobody."""
+        # Their own URLs may be relative to that of the repository, which git looks for at its remote.
+        here = ("-c", f"remote.origin.url={url}")
+        words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
+        answer = _git(place, *here, *words, check=False)
+        if answer.status != 0:
+            raise LabFailed(
+                f"the submodules of {url} cannot be fetched: {answer.complaint}",
+                "clone it with --recurse-submodules yourself, and name that folder as `path`",
+            )
 
     def _known(self, place: Path, revision: str) -> str | None:
         """Return the commit of a revision that is here and cannot become another one."""
@@ -48,14 +62,17 @@ class Cache:
         return answer.text if answer.status == 0 else None
 
     def _fetch(self, place: Path, url: str, revision: str) -> str:
-        """Fetch a revision and return its commit; a tag stays as one."""
-        for refs in (
-            (f"+refs/tags/{revision}:refs/tags/{revision}",),
-            (revision,),
-            ("+refs/heads/*:refs/remotes/origin/*",),
+        """Fetch a revision and return its commit; a tag stays as one.
+
+        Its history is not needed, of INET that is most of it; only a server that does not hand out single commits gives
+        all.
+        """
+        for wanted, *words in (
+            (f"refs/tags/{revision}", "--depth=1", "--", url, f"+refs/tags/{revision}:refs/tags/{revision}"),
+            ("FETCH_HEAD", "--depth=1", "--", url, revision),
+            (revision, "--", url, "+refs/heads/*:refs/remotes/origin/*"),
         ):
-            answer = _git(place, "fetch", "--quiet", "--no-tags", "--", url, *refs, check=False)
-            wanted = f"refs/tags/{revision}" if "tags" in refs[0] else revision if "*" in refs[0] else "FETCH_HEAD"
+            answer = _git(place, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", *words, check=False)
             found = _git(
                 place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}", check=False
             )

@@ -920,6 +920,15 @@ MADE_BY = "# This file was generated with the command:\n#  opp_makemake -f {}\n"
             {"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/.project": "<a><project>q</project></a>", "q/x": ""},
             ["../q"],
         ),
+        (
+            # The IDE knows projects by their names, wherever they are.
+            {
+                "m/.project": "<a><project>inet4.5</project></a>",
+                "inet/.project": "<a><name>inet4.5</name><projects/><x><name>q</name></x></a>",
+                "broken/.project": "<a",
+            },
+            ["../inet"],
+        ),
         ({"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/labfleet.toml": "reference = []"}, []),
     ],
 )
@@ -930,6 +939,19 @@ def test_makefiles_and_the_ide_name_projects_that_are_needed(
     work = write("m/omnetpp.ini", "m/src/a.cc", "m/lib/q/a.cc", **files)
     # When / Then
     assert [reference.path for reference in load(work / "m").references] == paths
+
+
+def test_who_has_not_what_the_ide_names_is_told_so(write: Write) -> None:
+    # Given a project that refers to one that is nowhere, and one that is there
+    named = "<a><projects><project>inet4.5</project><project>q</project></projects></a>"
+    work = write("m/omnetpp.ini", "m/Node.cc", "q/x", **{"m/.project": named})
+    # When / Then
+    assert load(work / "m").remarks == (
+        "what .project names is not beside m: inet4.5; [[reference]] in labfleet.toml says where it is",
+    )
+    # When labfleet.toml says what is needed, then that counts
+    (work / "m/labfleet.toml").write_text("reference = []\n")
+    assert load(work / "m").remarks == ()
 
 
 def test_a_project_that_is_needed_is_built_as_the_reference_says(write: Write) -> None:
