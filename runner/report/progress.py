@@ -20,7 +20,7 @@ Slot = tuple[str, str]
 TELLING_PERCENT = 5.0
 
 #: So many files must have been compiled, in so many seconds, before it is worth telling how long the others will take.
-TELLING_FILES, TELLING_SECONDS = 5, 5.0
+TELLING_FILES, TELLING_SECONDS = 10, 10.0
 
 #: So many runs must be done before their mean time is worth telling.
 TELLING_RUNS = 2
