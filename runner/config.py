@@ -135,11 +135,9 @@ def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
     """Return what may be the reason why a build fails."""
     if said.references is not None or not build.commands:
         return ()
-    missing = ", ".join(ide_files.missing_projects(root))
-    hint = (
-        f"what .project names is not beside {root.name}: {missing}; [[reference]] in labfleet.toml can say where it is"
-    )
-    return (hint,) if missing else ()
+    names = ", ".join(ide_files.missing_projects(root))
+    remark = f"what .project names is not beside {root.name}: {names}; [[reference]] in labfleet.toml says where it is"
+    return (remark,) if names else ()
 
 
 # ---- where -------------------------------------------------------------------------------------------------

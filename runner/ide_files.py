@@ -106,6 +106,9 @@ def listed(file: Path) -> list[str]:
 #: How opp_makemake begins a makefile: with the command that made it.
 _MADE_BY = re.compile(r"^#\s+(opp_makemake\s.*)$", re.MULTILINE)
 
+#: How rules that a person has written call it.
+_CALLED = re.compile(r"^\t[@-]*\s*(?:cd\s+(\S+)\s*(?:&&|;)\s*)?(opp_makemake\s.*)$", re.MULTILINE)
+
 #: A variable that makefiles have for another project, e.g. INET_PROJ=../inet.
 _PROJECT_VARIABLE = re.compile(r"(\w+_PROJ)=([^$]+)")
 
@@ -161,9 +164,11 @@ def _variables(root: Path, makefiles: Iterable[str]) -> Iterator[tuple[str, str,
     """Yield the paths of other projects in makefiles: relative to the root, the variable, and where that is said."""
     for name in makefiles:
         if (root / name).is_file():
-            command = _MADE_BY.search((root / name).read_text(errors="replace"))
-            if command:
-                yield from _in_options(root, os.path.dirname(name), command[1], name)
+            text = (root / name).read_text(errors="replace").replace("\\\n", " ")
+            for command in _MADE_BY.findall(text)[:1]:
+                yield from _in_options(root, os.path.dirname(name), command, name)
+            for folder, command in _CALLED.findall(text):
+                yield from _in_options(root, os.path.join(os.path.dirname(name), folder), command, name)
     spec = root / ".oppbuildspec"
     for entry in parsed_xml(spec, "dir") if spec.is_file() else ():
         if entry.get("type") == "makemake":

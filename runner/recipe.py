@@ -54,13 +54,15 @@ def _recipe(root: Path, directory: Path, said: ProjectFile, mode: str) -> _Recip
         return _Recipe(named or root, tuple(("sh", "-c", command) for command in said.build))
     make = ("make", f"MODE={mode}")
     switched = bool(said.features.enable or said.features.disable)
+    needs_others = bool(ide_files.needed_projects(root, ("Makefile",)) if said.references is None else said.references)
     for folder in (named,) if named else (root, directory, root / "src"):
         if (folder / "Makefile").is_file():
             if creates := _folder_of_missing_makefile(root, folder, anew=switched):
+                if needs_others and (specified := _better_specified(root, folder)):
+                    return _Recipe(creates, (_makemake_command(root, specified), make), creates)
                 return _Recipe(folder, (("make", "makefiles"), make), creates)
             if not (switched and _is_made_by_makemake(folder / "Makefile")):
                 return _Recipe(folder, (make,))
-    needs_others = bool(ide_files.needed_projects(root, ()) if said.references is None else said.references)
     makemake = _makemake(root, directory, named, needs_others=needs_others)
     if makemake is None:
         return _Recipe(named or root)
@@ -92,6 +94,18 @@ def _folder_of_missing_makefile(root: Path, folder: Path, *, anew: bool) -> Path
     if specified is None or ((specified.folder / "Makefile").is_file() and not anew):
         return None
     return specified.folder
+
+
+def _better_specified(root: Path, folder: Path) -> Makemake | None:
+    """Return the IDE's call of opp_makemake if it knows of other projects and ``make makefiles`` does not.
+
+    So it is in projects of the IDE's wizards: their rule calls opp_makemake without them.
+    """
+    if re.search(r"_PROJ\b", (folder / "Makefile").read_text(errors="replace")):
+        return None
+    specified = ide_makemake(root, needs_others=True)
+    uses_others = specified and {ide_files.USES_INCLUDES, ide_files.USES_LIBRARIES}.intersection(specified.options)
+    return specified if uses_others else None
 
 
 # ---- sources without a Makefile ----------------------------------------------------------------------------

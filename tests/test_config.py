@@ -921,6 +921,14 @@ MADE_BY = "# This file was generated with the command:\n#  opp_makemake -f {}\n"
             ["../q"],
         ),
         (
+            # Rules of people's own: in many repositories nothing else says it.
+            {
+                "m/Makefile": "makefiles:\n\t@cd src && opp_makemake -f \\\n  -KINET_PROJ=../../inet -lINET$$\\(D\\)\n"
+                "\topp_makemake -KQ_PROJ=../q\nx:\n\techo -KNO_PROJ=../no\n"
+            },
+            ["../inet", "../q"],
+        ),
+        (
             # The IDE knows projects by their names, wherever they are.
             {
                 "m/.project": "<a><project>inet4.5</project></a>",

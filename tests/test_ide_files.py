@@ -48,6 +48,29 @@ def test_the_options_that_ask_for_what_others_export_stay_where_others_are_neede
     assert inet.build.commands[0] == (*MAKEMAKE, "--make-so", "--deep", "-o", "INET", "-O", "out", "-pINET")
 
 
+#: As the IDE's wizards make it.
+MAKEFILE = "all: checkmakefiles\n\tcd src && $(MAKE)\nmakefiles:\n\tcd src && opp_makemake -f --deep{}\n"
+
+
+def test_a_rule_of_the_ides_wizard_which_knows_of_no_others_is_not_used_where_there_are_some(tmp_path: Path) -> None:
+    # Given a model as the wizard makes it, with INET ticked and without; and one whose rule knows where INET is
+    described(tmp_path / "inet", INET)
+    needs = "<a><projects><project>inet</project></projects></a>"
+    files = {"Makefile": MAKEFILE.format(""), "omnetpp_dot_ini": ""}
+    ticked = described(tmp_path / "ticked", USUAL, _dot_project=needs, **files)
+    alone = described(tmp_path / "alone", USUAL, **files)
+    files["Makefile"] = MAKEFILE.format(" -KINET_PROJ=../../inet")
+    knows = described(tmp_path / "knows", USUAL, **files)
+    # When
+    build = load(ticked).build
+    # Then the makefile is made as the IDE does
+    assert (build.directory, build.commands[0]) == ("src", (*MAKEMAKE, "--deep", "-O", "out", "-I.", *USES))
+    assert build.makefiles == ("Makefile", "src/Makefile")
+    # and else by the rule
+    for project in (alone, knows):
+        assert (load(project).build.directory, load(project).build.commands[0]) == (".", ("make", "makefiles"))
+
+
 @pytest.mark.parametrize(
     "files",
     [
