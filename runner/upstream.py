@@ -7,6 +7,7 @@ for again; what a branch is, is asked anew each time.
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from runner import shell, usage
@@ -19,8 +20,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 class Cache:
     """The clones of one client."""
 
-    def __init__(self, paths: LabPaths) -> None:
-        self._paths = paths
+    def __init__(self, paths: LabPaths, note: Callable[[str], None] = lambda _: None) -> None:
+        """``note``: is told what is about to be fetched, which can take its time."""
+        self._paths, self._note = paths, note
 
     def fetched(self, url: str, revision: str) -> Path:
         """Return a folder with the files of a revision: commit, tag or branch.
@@ -33,7 +35,10 @@ class Cache:
             if not (place / ".git").exists():
                 place.mkdir(parents=True, exist_ok=True)
                 _git(place, "init", "--quiet")
-            commit = self._known(place, revision) or self._fetch(place, url, revision)
+            commit = self._known(place, revision)
+            if commit is None:
+                self._note(f"fetching {revision} of {url}")
+                commit = self._fetch(place, url, revision)
             _git(place, "checkout", "--quiet", "--force", "--detach", commit)
             _git(place, "clean", "--quiet", "-dffx")
             if (place / ".gitmodules").is_file():

@@ -892,6 +892,8 @@ def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_
     (root / ".oppfeatures").write_text('<features>\n<feature id="Radio"/><feature id="Osg"/>\n</features>')
     # When / Then
     assert refusal(root).message == "m has no feature Rdio"
+    assert refusal(root).hint == "did you mean Radio?  it has these: Radio, Osg"
+    (root / "labfleet.toml").write_text('features = { disable = ["Visualizer"] }')
     assert refusal(root).hint == "it has these: Radio, Osg"
 
 

@@ -61,6 +61,20 @@ def test_a_commit_may_be_shortened(tmp_path: Path, cache: Cache) -> None:
     assert (cache.fetched(f"file://{server}", first[:8]) / "a").read_text() == "1"
 
 
+def test_people_are_told_what_is_fetched_and_only_that(tmp_path: Path) -> None:
+    # Given a repository with a tag
+    server = tmp_path / "server" / "greet"
+    commit(server, a="1")
+    git(server, "tag", "v1")
+    told: list[str] = []
+    cache = Cache(LabPaths(tmp_path / "home"), told.append)
+    # When it is wanted twice
+    for _ in range(2):
+        cache.fetched(f"file://{server}", "v1")
+    # Then it was fetched once
+    assert told == [f"fetching v1 of file://{server}"]
+
+
 def test_submodules_come_too(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a repository with a submodule that is named relative to it, and a person whose git takes those from files
     for number, (name, value) in enumerate({"protocol.file.allow": "always"}.items()):
