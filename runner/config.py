@@ -136,7 +136,7 @@ def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
     if said.references is not None or not build.commands:
         return ()
     names = ", ".join(ide_files.missing_projects(root))
-    remark = f"what .project names is not beside {root.name}: {names}; [[reference]] in labfleet.toml says where it is"
+    remark = f"what .project names is not beside {root.name}: {names}; labfleet.toml can say where it is, [[reference]]"
     return (remark,) if names else ()
 
 

@@ -957,7 +957,7 @@ def test_who_has_not_what_the_ide_names_is_told_so(write: Write) -> None:
     work = write("m/omnetpp.ini", "m/Node.cc", "q/x", **{"m/.project": named})
     # When / Then
     assert load(work / "m").remarks == (
-        "what .project names is not beside m: inet4.5; [[reference]] in labfleet.toml says where it is",
+        "what .project names is not beside m: inet4.5; labfleet.toml can say where it is, [[reference]]",
     )
     # When labfleet.toml says what is needed, then that counts
     (work / "m/labfleet.toml").write_text("reference = []\n")
