@@ -122,9 +122,9 @@ def needed_projects(root: Path, makefiles: Iterable[str]) -> tuple[Reference, ..
     for path, variable, said in _variables(root, makefiles):
         if not _is_inside(root, path):
             found.setdefault(os.path.realpath(root / path), Reference(path=path, variable=variable, said=said))
-    for path in _named_in_the_ide(root).values():
-        if path and not _is_inside(root, path):
-            found.setdefault(os.path.realpath(root / path), Reference(path=path, said=".project"))
+    for beside in _named_in_the_ide(root).values():
+        if beside and not _is_inside(root, beside):
+            found.setdefault(os.path.realpath(root / beside), Reference(path=beside, said=".project"))
     return tuple(found.values())
 
 
@@ -229,7 +229,9 @@ def _exported_library(root: Path, call: Makemake, seen_from: Path) -> list[str]:
     is_library = is_shared or not {"-a", "--make-lib"}.isdisjoint(call.options)
     if not is_library or _EXPORTS_LIBRARY not in call.options:
         return []
-    name = [root.name, *_values(call.options, "-o", "--output")][-1]
+    # opp_makemake's own rule.
+    usual = root.name if (root / ".project").exists() else call.folder.name
+    name = [usual, *_values(call.options, "-o", "--output")][-1]
     symbols = _values(call.options, "-p", "--symbol")[-1:] if is_shared else []
     imports = [f"-D{symbol}_IMPORT" for symbol in symbols]
     return [*imports, f"-L{os.path.relpath(call.folder, seen_from)}", f"-l{name}$(D)"]

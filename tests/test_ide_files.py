@@ -116,8 +116,8 @@ def test_only_what_is_asked_for_is_taken(tmp_path: Path) -> None:
         (USUAL, ["-I../q/lib", "-I../q/lib/include"]),
         ("--make-so -o q", []),
         ("-a --meta:export-include-path", ["-I../q/lib"]),
-        # Without a name it is that of the project; -p means something to shared libraries alone.
-        ("--make-lib -p Q --meta:export-library", ["-L../q/lib", "-lq$(D)"]),
+        # Without a name it is that of the folder; -p means something to shared libraries alone.
+        ("--make-lib -p Q --meta:export-library", ["-L../q/lib", "-llib$(D)"]),
         ("-s -p Q -o other --meta:export-library", ["-DQ_IMPORT", "-L../q/lib", "-lother$(D)"]),
         ("-s --output more --meta:export-library", ["-L../q/lib", "-lmore$(D)"]),
         # Folders of headers, but those that only a makefile knows.
@@ -136,6 +136,13 @@ def test_a_project_for_which_the_ide_has_noted_no_options_exports_its_headers(tm
     q = described(tmp_path / "q", None)
     # When / Then
     assert with_exported(USES, tmp_path / "model", [q]) == ("-I../q/src",)
+
+
+def test_a_library_of_the_ides_is_named_as_its_project(tmp_path: Path) -> None:
+    # Given a library without a name of its own, in a project of the IDE's
+    q = described(tmp_path / "q", "--make-so --meta:export-library", _dot_project="<a/>")
+    # When / Then
+    assert with_exported(USES, tmp_path / "model", [q]) == ("-L../q/src", "-lq$(D)")
 
 
 def test_libraries_come_before_those_that_they_need_each_once(tmp_path: Path) -> None:
