@@ -15,6 +15,9 @@ from runner.project_file import Reference
 #: They stay among the options until a project is built: only then its references are at hand.
 USES_INCLUDES, USES_LIBRARIES = "--meta:use-exported-include-paths", "--meta:use-exported-libs"
 
+#: What OMNeT++ had for the first one before 5.1; templates of the IDE's still have it.
+_USED_INCLUDES = "--meta:auto-include-path"
+
 _EXPORTS_INCLUDES, _EXPORTS_LIBRARY = "--meta:export-include-path", "--meta:export-library"
 
 #: The options of a folder for which the IDE has noted none.
@@ -37,7 +40,8 @@ def ide_makemake(root: Path, *, needs_others: bool = False) -> Makemake | None:
     """
     for call in _ide_makemakes(root):
         kept = (USES_INCLUDES, USES_LIBRARIES) if needs_others else ()
-        plain = [option for option in call.options if option in kept or not option.startswith("--meta:")]
+        options = [USES_INCLUDES if option == _USED_INCLUDES else option for option in call.options]
+        plain = [option for option in options if option in kept or not option.startswith("--meta:")]
         return Makemake(call.folder, tuple(option for option in plain if option != "-f"))
     return None
 

@@ -39,10 +39,14 @@ def test_the_options_that_ask_for_what_others_export_stay_where_others_are_neede
     needs = "<a><projects><project>inet</project></projects></a>"
     model = described(tmp_path / "model", USUAL, _dot_project=needs, omnetpp_dot_ini="")
     alone = described(tmp_path / "alone", USUAL, omnetpp_dot_ini="")
+    # and one that is made from an old template
+    template = "--deep --meta:recurse --meta:auto-include-path --meta:export-library --meta:use-exported-libs"
+    old = described(tmp_path / "old", template, _dot_project=needs, omnetpp_dot_ini="")
     # When
     makemake, _ = load(model).build.commands
     # Then the one is built with them, the other and INET without
     assert makemake == (*MAKEMAKE, "--deep", "-O", "out", "-I.", *USES)
+    assert load(old).build.commands[0] == (*MAKEMAKE, "--deep", *USES)
     assert load(alone).build.commands[0] == (*MAKEMAKE, "--deep", "-O", "out", "-I.")
     inet = load_needed(tmp_path / "inet", Reference(path="../inet"))
     assert inet.build.commands[0] == (*MAKEMAKE, "--make-so", "--deep", "-o", "INET", "-O", "out", "-pINET")
