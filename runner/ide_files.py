@@ -171,8 +171,10 @@ def _variables(root: Path, makefiles: Iterable[str]) -> Iterator[tuple[str, str,
             text = (root / name).read_text(errors="replace").replace("\\\n", " ")
             for command in _MADE_BY.findall(text)[:1]:
                 yield from _in_options(root, os.path.dirname(name), command, name)
-            for folder, command in _CALLED.findall(text):
-                yield from _in_options(root, os.path.join(os.path.dirname(name), folder), command, name)
+            for said, command in _CALLED.findall(text):
+                folder = os.path.join(os.path.dirname(name), said)
+                if not (root / folder / "Makefile").is_file():  # else that one tells
+                    yield from _in_options(root, folder, command, name)
     spec = root / ".oppbuildspec"
     for entry in parsed_xml(spec, "dir") if spec.is_file() else ():
         if entry.get("type") == "makemake":

@@ -923,12 +923,16 @@ MADE_BY = "# This file was generated with the command:\n#  opp_makemake -f {}\n"
             ["../q"],
         ),
         (
-            # Rules of people's own: in many repositories nothing else says it.
+            # Rules of people's own: in many repositories nothing else says it before the makefile is made.
+            {"m/Makefile": "makefiles:\n\t@cd src && opp_makemake \\\n -KINET_PROJ=../../inet\nx:\n\techo -KX_PROJ=x"},
+            ["../inet"],
+        ),
+        (
             {
-                "m/Makefile": "makefiles:\n\t@cd src && opp_makemake -f \\\n  -KINET_PROJ=../../inet -lINET$$\\(D\\)\n"
-                "\topp_makemake -KQ_PROJ=../q\nx:\n\techo -KNO_PROJ=../no\n"
+                "m/Makefile": "makefiles:\n\tcd src && opp_makemake -KINET_PROJ=../../inet\n",
+                "m/src/Makefile": MADE_BY.format("-KQ_PROJ=../../q"),
             },
-            ["../inet", "../q"],
+            ["../q"],
         ),
         (
             # The IDE knows projects by their names, wherever they are.
