@@ -1,7 +1,7 @@
 """Repositories that references name by a URL: each is cloned once, and brought to the revision that is wanted.
 
-It is the person's git that does so, with the person's settings and keys.  A commit or tag that was fetched is not asked
-for again; what a branch is, is asked anew each time.
+Submodules come with it.  It is the person's git that does so, with the person's settings and keys.  A commit or tag
+that was fetched is not asked for again; what a branch is, is asked anew each time.
 """
 
 import hashlib
@@ -39,23 +39,10 @@ class Cache:
             if commit is None:
                 self._note(f"fetching {revision} of {url}")
                 commit = self._fetch(place, url, revision)
-            _git(place, "checkout", "--quiet", "--force", "--detach", commit)
+            _git(place, "checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
+            _lay_out_submodules(place, url)
             _git(place, "clean", "--quiet", "-dffx")
-            if (place / ".gitmodules").is_file():
-                self._bring_submodules(place, url)
         return place
-
-    def _bring_submodules(self, place: Path, url: str) -> None:
-        """Bring the submodules of what is checked out; those that are here as they should be, ask nobody."""
-        # Their own URLs may be relative to that of the repository, which git looks for at its remote.
-        here = ("-c", f"remote.origin.url={url}")
-        words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
-        answer = _git(place, *here, *words, check=False)
-        if answer.status != 0:
-            raise LabFailed(
-                f"the submodules of {url} cannot be fetched: {answer.complaint}",
-                "clone it with --recurse-submodules yourself, and name that folder as `path`",
-            )
 
     def _known(self, place: Path, revision: str) -> str | None:
         """Return the commit of a revision that is here and cannot become another one."""
@@ -88,6 +75,23 @@ class Cache:
                 f"{url} has no revision {revision}", "name a commit, tag or branch: git ls-remote lists them"
             )
         raise LabFailed(f"{url} cannot be fetched: {answer.complaint}", "does `git ls-remote` with this URL work here?")
+
+
+def _lay_out_submodules(place: Path, url: str) -> None:
+    """Have the files of all submodules as the revision names them, as `git clone --recurse-submodules` would.
+
+    Raises LabFailed if one cannot be had; which protocols are allowed is what the person's git says.
+    """
+    if not (place / ".gitmodules").exists():
+        return
+    _git(place, "config", "remote.origin.url", url)  # URLs of submodules may be relative to it
+    _git(place, "submodule", "--quiet", "sync", "--recursive")
+    answer = _git(place, "submodule", "--quiet", "update", "--init", "--recursive", "--force", check=False)
+    if answer.status != 0:
+        raise LabFailed(
+            f"submodules of {url} cannot be fetched: {answer.complaint}",
+            "does `git clone --recurse-submodules` with this URL work here?",
+        )
 
 
 def _digest(*parts: str) -> str:

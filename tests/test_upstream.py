@@ -112,5 +112,5 @@ def test_submodules_that_cannot_be_fetched_are_said(tmp_path: Path, cache: Cache
     # When / Then
     with pytest.raises(LabFailed) as caught:
         cache.fetched(f"file://{server}", "main")
-    assert f"the submodules of file://{server} cannot be fetched" in caught.value.message
+    assert f"submodules of file://{server} cannot be fetched" in caught.value.message
     assert os.fspath(tmp_path / "server" / "nowhere") in caught.value.message
