@@ -211,16 +211,17 @@ The local lab's services start with the first campaign, and end by themselves wh
 @command(takes_rest=True)
 def lab(c: Context) -> None:
     """Choose, see, stop: lab use USER@HEAD|local, lab status, lab stop (lab --help)."""
-    from runner import chosen_lab, labs, local_lab
+    from runner import chosen_lab, command_line, labs, local_lab
 
     match remainder():
-        case ["use", name]:
-            head = chosen_lab.use(name)
+        case ["use", *words]:
+            head = chosen_lab.use(command_line.lab_use(words))
             print(f"campaigns run on {f'the lab behind {head}' if head else 'this machine'} from now on")
-        case [] | ["status"]:
+        case [] | ["status", *_]:
+            command_line.lab_status(remainder()[1:])
             print(labs.describe())
-        case ["stop", *force] if force in ([], ["--force"]):
-            print(local_lab.stop(bool(force)))
+        case ["stop", *words]:
+            print(local_lab.stop(command_line.lab_stop(words)))
         case ["--help" | "-h"]:
             print(_LAB)
         case words:

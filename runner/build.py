@@ -9,12 +9,15 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from runner import checkouts, distcc, features, ide_files, making, omnetpp, products, program, shell
+from runner.build_inputs import BuildInputs
+from runner.checksums import digest
 from runner.errors import BuildFailed, LabfleetError
 from runner.head import Head
 from runner.holdings import Lease
@@ -29,8 +32,8 @@ from runner.paths import build_log_parcel
 from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
 from runner.products import Product
-from runner.toolchain import Toolchains, chosen, lacks_mode
-from runner.working_tree import WorkingTree, digest
+from runner.toolchain import Toolchains, chosen, lacks_mode, refuse_mixed
+from runner.working_tree import WorkingTree
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,13 @@ class Built:
         folders = (os.path.dirname(os.path.join(place, library)) for library in self.product.libraries)
         return list(dict.fromkeys(folders))
 
+    def built_folders(self) -> list[str]:
+        """Return the folders of those shared libraries that were built, beginning with its place."""
+        made = {item.path for item in self.product.files}
+        libraries = (library for library in self.product.libraries if library in made)
+        folders = (os.path.dirname(os.path.join(self.source.place, library)) for library in libraries)
+        return list(dict.fromkeys(folders))
+
 
 class Builder:
     """Prepares one campaign after the other: product and list of runs."""
@@ -58,7 +68,8 @@ class Builder:
         self._machine, self._paths = machine, machine.paths
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
         self._impatient, self._head = head, Patient(head, line)
-        self._toolchains = Toolchains()
+        self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
+        self._inputs = BuildInputs(machine.paths, self._head)
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
 
     def prepare(self, campaign_id: str) -> None:
@@ -105,13 +116,13 @@ class Builder:
 
     def _prepare(self, campaign: Campaign) -> CampaignPrepared:
         campaign = chosen(campaign)
-        identity = self._toolchains.identify(campaign.environment)
+        refuse_mixed(campaign)
         maker = Maker(campaign.id, self._paths.build_log(campaign.id), self._sender, self._line)
         done: dict[str, Built] = {}
         try:
-            with self._compilers.followed(campaign.environment):
+            with self._compilers.followed(campaign.run_environment):
                 for source in (*campaign.references, campaign.source):
-                    done[source.place] = self._product(campaign, source, identity, done, maker)
+                    done[source.place] = self._product(campaign, source, done, maker)
         finally:
             maker.close()
         own = done[campaign.source.place]
@@ -120,12 +131,15 @@ class Builder:
             own.product.key,
             any(built.was_built for built in done.values()),
             (),
-            identity,
+            own.product.toolchain,
             (),
             {place: built.product.key for place, built in needed.items()},
-            tuple(dict.fromkeys(folder for place, built in needed.items() for folder in built.library_folders(place))),
+            tuple(dict.fromkeys([*own.built_folders(), *_library_folders(needed)])),
         )
-        with checkouts.all_in_use(self._paths, self._head, campaign, prepared) as (checkout, beside):
+        with ExitStack() as use:
+            checkout, beside = self._head.insist(
+                lambda head: use.enter_context(checkouts.all_in_use(self._paths, head, campaign, prepared))
+            )
             argv = program.find(campaign, own.product.target, checkout)
             argv = program.with_needed(
                 argv, campaign, {place: built.product.libraries for place, built in needed.items()}
@@ -136,51 +150,56 @@ class Builder:
         parcels = tuple((built.product.key, built.parcel) for built in needed.values() if built.parcel)
         return CampaignPrepared(campaign.id, prepared, own.parcel, parcels)
 
-    def _product(
-        self, campaign: Campaign, source: Source, toolchain: str, done: Mapping[str, Built], maker: Maker
-    ) -> Built:
+    def _product(self, campaign: Campaign, source: Source, done: Mapping[str, Built], maker: Maker) -> Built:
         """Return the product of one of a campaign's projects, built if need be; what it needs is ``done``."""
         needed = {place: done[place] for place in source.references}
-        key = build_key(source, campaign.mode, toolchain, {place: built.product.key for place, built in needed.items()})
-        found = products.provide(self._paths, self._head, key)
+        given = {**campaign.environment, **source.environment}
+        toolchain = self._toolchains.identify(given, campaign.mode)
+        variables = repr(self._inputs.variables(source, given))
+        keys = {place: built.product.key for place, built in needed.items()}
+        key = build_key(source, self._inputs.files(source), campaign.mode, toolchain, variables, keys)
+        found = self._head.insist(lambda head: products.provide(self._paths, head, key))
         if found is not None:
             # The head may have removed it since it came from here.
             parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
             return Built(source, found, parcel, was_built=False)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
-        tree = WorkingTree(self._paths, self._head, source, others, toolchain, campaign.mode)
+        tree = self._head.insist(
+            lambda head: WorkingTree(self._paths, head, source, others, toolchain, campaign.mode, variables)
+        )
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
-        with tree.in_order():
-            variables = {
+        with tree.in_order(key):
+            told = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
-            libraries = [tree.at(folder) for place, built in needed.items() for folder in built.library_folders(place)]
-            environment = making.environment(campaign.environment, campaign.mode, tree.root, variables, libraries)
+            own = dict.fromkeys([source.build.directory, *map(os.path.dirname, source.build.makefiles)])
+            libraries = [*(tree.root / folder for folder in own), *map(tree.at, _library_folders(needed))]
+            environment = making.environment(given, campaign.mode, tree.root, told, libraries)
 
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
 
-            try:
+            def make() -> None:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
                 folder = tree.root / source.build.directory
                 for argv in source.build.commands:
                     run(ide_files.with_exported(argv, folder, [tree.at(place) for place in reversed(needed)]), folder)
+
+            try:
+                make()
+                if tree.is_made_anew(key):
+                    make()
             except BuildFailed as failed:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
             target = self._target(source, tree.root, environment)
-            names = [
-                name
-                for name in tree.changed_files()
-                if products.is_needed(name, target) and (tree.root / name).is_file()
-            ]
+            names = products.wanted(tree.root, tree.changed_files(), target)
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
             described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
-            made = names if source.build.commands or source.build.enable else []
-            product = products.keep(self._paths, described, tree.root, made)
+            product = products.keep(self._paths, described, tree.root, names)
         parcel = products.deliver(self._paths, self._head, product)
         return Built(source, product, parcel, was_built=bool(source.build.commands))
 
@@ -215,16 +234,24 @@ class Builder:
         top = self._paths.private_of("builder", f"query-{uuid.uuid4().hex[:12]}")
         place = campaign.source.place
         private = PrivateDirectory.create(top, place, checkout, campaign.directory, beside)
-        environment = omnetpp.with_libraries(campaign.environment, str(private.top), prepared.libraries)
+        environment = omnetpp.with_libraries(campaign.run_environment, str(private.top), prepared.libraries)
         try:
             return program.list_runs(campaign, prepared.program, private.working_directory, environment)
         finally:
             private.remove()
 
 
-def build_key(source: Source, mode: str, toolchain: str, needed: Mapping[str, str]) -> str:
-    """Return the digest of everything that decides what a build makes; ``needed``: place → key."""
+def _library_folders(needed: Mapping[str, Built]) -> list[str]:
+    """Return the folders of the shared libraries of projects, beginning with their places."""
+    return [folder for place, built in needed.items() for folder in built.library_folders(place)]
+
+
+def build_key(source: Source, files: str, mode: str, toolchain: str, variables: str, needed: Mapping[str, str]) -> str:
+    """Return the digest of everything that decides what a build makes.
+
+    ``files``: digest of those that it reads; ``variables``: what it reads of its environment; ``needed``: place → key.
+    """
     folder = os.path.dirname(source.place) or "."
     beside = [f"{os.path.relpath(place, folder)} {key}" for place, key in needed.items()]
     # opp_makemake names the program after its folder, hence the project's name.
-    return digest(source.sources, mode, toolchain, source.name, repr(source.build), *beside)
+    return digest(files, mode, toolchain, variables, source.name, repr(source.build), *beside)

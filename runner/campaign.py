@@ -74,7 +74,7 @@ def describe(
         name=project.name,
         commit=taken.commit,
         tree=taken.tree,
-        sources=taken.sources,
+        sources=_sources(project, taken),
         directory=project.directory,
         config=order.config,
         run_filter=order.run_filter,
@@ -86,30 +86,37 @@ def describe(
             references.ned_path(project, place, [one for one, _ in needed]),
             (*launch.arguments, *order.arguments),
         ),
-        environment={**the_lab.environment(os.environ), **project.environment},
+        environment=the_lab.environment(os.environ),
+        own_environment=project.environment,
         submitted=now,
         user=getuser(),
         jobs=order.jobs,
         batch=order.batch,
         dry_run=order.dry_run,
         limits=msgspec.structs.replace(project.limits, **order.limits),
-        omnetpp=project.omnetpp,
+        omnetpp=config.agreed_version(project, [one.project for one, _ in needed]),
         place=place,
         references=tuple(
             Source(
                 project=the_lab.project_id(one.project.id),
                 commit=state.commit,
                 tree=state.tree,
-                sources=state.sources,
+                sources=_sources(one.project, state),
                 place=one.place,
                 build=one.project.build,
                 references=one.references,
                 variable=one.variable,
                 origin=one.origin,
+                environment=one.project.environment,
             )
             for one, state in needed
         ),
     )
+
+
+def _sources(project: config.Project, taken: snapshot.Snapshot) -> str:
+    """Return the digest of the files that a project's build may read: all, where it has commands of its own."""
+    return taken.tree if project.is_built_from_all else taken.sources
 
 
 def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
@@ -297,6 +304,8 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
     warnings = list(home.warnings)
     if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
         warnings.append("some runs left no file in the project: is an absolute result directory set?")
+    if len({outcome.key for outcome in outcomes if outcome.kind == "done"}) > 1:
+        warnings.append("not all runs were done by the same program, as it was built anew: the manifest says which")
     is_cancelled = follower.ended is not None and follower.ended.cancelled
     text = collection.manifest(
         campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled

@@ -58,17 +58,45 @@ def all_in_use(
 def provide_checkout(paths: LabPaths, head: Head, source: Campaign | Source, key: str) -> Path:
     """Return that directory; only a user of it can rely on finding it there, see :func:`in_use`."""
     checkout = paths.checkout(source.tree, key)
-    if checkout.exists() and _has_sound_products(paths, key, checkout):
+    if checkout.exists() and _is_of_this_boot(checkout) and _has_sound_products(paths, key, checkout):
         return checkout
     with usage.held(lock_of(checkout)):
         product = provide(paths, head, key)
         if product is None:
             raise ProductGone(key)
+        if checkout.exists() and not _is_of_this_boot(checkout):
+            usage.remove(usage.set_aside(checkout))
         if checkout.exists():
             _mend(paths, product, checkout)
         else:
             _lay_out(paths, head, source, product, checkout)
     return checkout
+
+
+def _is_of_this_boot(checkout: Path) -> bool:
+    """Say whether a checkout was made since this machine was started.
+
+    A power failure can leave names of files whose bytes have never come to the disk, and it takes less to make the
+    checkout again than to wait for the disk each time.
+    """
+    made = use_of(checkout)
+    return not made.exists() or made.read_text() in (
+        "",
+        _boot(),
+    )  # of one that is older than this note nothing is known
+
+
+def _note_boot(checkout: Path) -> None:
+    """Take note of when a checkout is made; that comes to the disk before the checkout has its name."""
+    with use_of(checkout).open("w") as file:
+        file.write(_boot())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _boot() -> str:
+    """Return what names the time since the machine was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _has_sound_products(paths: LabPaths, key: str, checkout: Path) -> bool:
@@ -101,4 +129,5 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
     index.unlink(missing_ok=True)
     store.lay_beside(paths, product, half)
     shell.run(["chmod", "-R", "a-w", str(half)])
+    _note_boot(checkout)
     os.rename(half, checkout)

@@ -284,6 +284,7 @@ def manifest(
             entry |= {
                 "kind": outcome.kind,
                 "attempt": outcome.attempt,
+                "build": outcome.key,
                 "exit_status": outcome.exit_status,
                 "error": outcome.error,
                 "host": outcome.host,

@@ -54,8 +54,9 @@ The exit status is that of the campaign.
 """
 
 _RESUME = """\
-Do again what failed, was lost or was cancelled in a campaign that has ended, with the same snapshot and build; what is
-done stays done.  Then the same as labfleet attach.
+Do again what failed, was lost or was cancelled in a campaign that has ended, with the same snapshot, and the same build
+unless that is gone; what is done stays done.  Failures before do not count against --retries.  Then the same as
+labfleet attach.
 """
 
 _CANCEL = """\
@@ -68,6 +69,21 @@ _EXPLAIN = "Say why a campaign, or one run of it, is where it is: what it waits 
 _DRAIN = "Give a machine no more runs; what runs there comes to its end.  labfleet undrain HOST gives it runs again."
 
 _UNDRAIN = "Give a machine runs again, be it drained or in quarantine."
+
+_USE = """\
+Use a lab from now on, whatever the folder: that behind the SSH login USER@HEAD, or processes of this machine (local),
+as without any choice.  The variable LABFLEET_LAB counts more.  Campaigns that are under way elsewhere stay there.
+"""
+
+_STATUS = "Say which lab is used, whether its services run, and which campaigns are under way there."
+
+_STOP = """\
+End the services of the local lab on this machine.  That need not be done: they end by themselves when they have been
+idle for 15 minutes.  Nothing is lost: results that are done are kept, and labfleet attach, or the next campaign, starts
+the services again.
+While campaigns are under way it refuses, unless --force is given: then the runs that are under way end, and begin anew
+when the services run again.  A lab of several machines is not ended by this: labfleet teardown does that.
+"""
 
 _RUN: Argument = (("run",), {"metavar": "RUN", "nargs": "?", "default": "", "help": "the number of a run"})
 
@@ -103,6 +119,23 @@ def explain(words: Sequence[str]) -> tuple[str, str]:
     """Return which campaign is to be explained, and the number of which run; empty: of none."""
     options = parsed("explain", _EXPLAIN, words, CAMPAIGN, _RUN)
     return options.campaign, options.run
+
+
+def lab_use(words: Sequence[str]) -> str:
+    """Return which lab is to be used."""
+    which = {"metavar": "USER@HEAD|local", "help": "an SSH login, or an alias of ~/.ssh/config; or local"}
+    return str(parsed("lab use", _USE, words, (("lab",), which)).lab)
+
+
+def lab_status(words: Sequence[str]) -> None:
+    """See that ``labfleet lab status`` is asked for nothing more."""
+    parsed("lab status", _STATUS, words)
+
+
+def lab_stop(words: Sequence[str]) -> bool:
+    """Say whether the services are to end even if campaigns are under way."""
+    force = {"action": "store_true", "help": "also while campaigns are under way"}
+    return bool(parsed("lab stop", _STOP, words, (("--force", "-f"), force)).force)
 
 
 def drain(words: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ class Project:
     launch: Launch
     #: Glob patterns relative to the root: files that go to the lab even where git ignores them.
     include: tuple[str, ...]
-    #: Additional variables for builds and runs.
+    #: Additional variables for its build and its runs.
     environment: dict[str, str]
     #: What a run may take, and what follows when it fails.
     limits: Limits = field(default_factory=Limits)
@@ -52,6 +52,8 @@ class Project:
     references: tuple[Reference, ...] = ()
     #: What the person should know before anything is built, as sentences.
     remarks: tuple[str, ...] = ()
+    #: Is it built by commands of its own, which may read any file?
+    is_built_from_all: bool = False
 
     @property
     def working_directory(self) -> Path:
@@ -96,6 +98,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         omnetpp=said.omnetpp,
         references=_references(root, said, build),
         remarks=_remarks(root, said, build),
+        is_built_from_all=bool(said.build),
     )
 
 
@@ -120,10 +123,26 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         build=build,
         launch=Launch(),
         include=tuple(dict.fromkeys((*said.include, *_needed_files(root, [], build)))),
-        environment={},
+        environment=said.environment,
+        omnetpp=said.omnetpp,
         ned_folders=said.ned_path or tuple(_listed_ned_folders(root)) or ("src" if (root / "src").is_dir() else ".",),
         references=_references(root, said, build),
+        is_built_from_all=bool(said.build),
     )
+
+
+def agreed_version(project: Project, needed: Sequence[Project]) -> str:
+    """Return the version of OMNeT++ that fits a project and all that it needs; empty: any does.  Raises WrongUse."""
+    wishes = [one for one in (project, *needed) if one.omnetpp]
+    most = max(wishes, key=lambda one: len(one.omnetpp), default=project)
+    for one in wishes:
+        if not f"{most.omnetpp}.".startswith(f"{one.omnetpp}."):
+            first, second = sorted((one, most), key=wishes.index)
+            raise WrongUse(
+                f"{first.name} wants OMNeT++ {first.omnetpp}, and {second.name} {second.omnetpp}",
+                "a project and those that it needs are built with the same one; `omnetpp` in labfleet.toml says which",
+            )
+    return most.omnetpp
 
 
 def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:

@@ -59,7 +59,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def register(folder: Path, group: str, name: str, key: str) -> None:
-    """Let whoever has this public key in.  Raises ValueError for what is no key."""
+    """Let whoever has this public key in.  Raises ValueError for what is no key, or whose name is no folder's."""
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError(f"{name!r} is no name")
     if not _KEY.fullmatch(key):
         raise ValueError("no CURVE key")
     place = folder / group / name

@@ -31,6 +31,8 @@ from runner.messages import (
     CampaignTaken,
     Cancel,
     Collected,
+    Explain,
+    Explained,
     Follow,
     Refused,
     RunCommitted,
@@ -152,6 +154,7 @@ class Follower:
         self._foreman.ask(request)
         if isinstance(request, Submit):
             self._learn(request.campaign)
+            self._view.event(CampaignTaken(self.id, request.campaign))
         elif not isinstance(request, Follow):
             self._foreman.ask(Follow(self.id))
         self._heard, self._asked = time.monotonic(), None
@@ -174,6 +177,7 @@ class Follower:
                 if error.message != said:
                     said = error.message
                     self._view.note(f"{said}; trying again …")
+                self._view.unheard(time.monotonic() - self._heard)
                 self._view.tick()
                 pause.wait(PAUSE)
             else:
@@ -206,6 +210,7 @@ class Follower:
             self._check_home()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
+                self._view.unheard(time.monotonic() - self._heard)
                 self._view.tick()
 
     def _take_all(self) -> None:
@@ -216,6 +221,8 @@ class Follower:
                     raise LabFailed(text, hint)
                 case Status():
                     self._check_status(message)
+                case Explained(text):
+                    self._view.waits(text)
                 case CampaignEnded():
                     self.ended = message
                     self._view.event(message)
@@ -223,14 +230,18 @@ class Follower:
                     self._view.event(message)
 
     def _check_silence(self) -> None:
-        """Ask a lab from which nothing is heard whether it is there.  Raises _Silent if it does not answer."""
+        """Ask a lab from which nothing is heard whether it is there, and why nothing happens.
+
+        Raises _Silent if it does not answer.
+        """
         now = time.monotonic()
         if self.ended is not None or now - self._heard <= SILENCE:
             return
         self._check_stopped()
         if self._asked is None:
             self._asked = now
-            self._foreman.socket.send(encode(AskStatus()))
+            for question in (AskStatus(), Explain(self.id)):
+                self._foreman.socket.send(encode(question))
         elif now - self._asked > lab.PATIENCE:
             raise _Silent
 
@@ -298,8 +309,8 @@ class Follower:
         raise from_code(exit_code, text, "\n".join(filter(None, (hint, log))))
 
     def _prepare(self, prepared: Prepared) -> None:
-        if self.prepared is None:
-            self.prepared = prepared
+        is_first, self.prepared = self.prepared is None, prepared
+        if is_first:
             build_log = self._build_log() if prepared.built else None
             if self._logs:
                 self._logs.end(log_stream.BUILD_STREAM, build_log)

@@ -92,11 +92,16 @@ class Hosts:
 
     def serving(self) -> dict[str, int]:
         """Return the machines that take runs, and how many each may have at once."""
+        on_trial = self.on_trial()
         return {
-            name: 1 if self._ward.trial(name) else host.slots
+            name: 1 if name in on_trial else host.slots
             for name, host in self._hosts.items()
             if self._state(name)[0] == "ready"
         }
+
+    def on_trial(self) -> set[str]:
+        """Return the machines that may have one run at a time only."""
+        return {name for name in self._hosts if self._ward.trial(name)}
 
     def table(self, provisioned: Collection[str], campaigns: Iterable[CampaignState]) -> tuple[MachineStatus, ...]:
         """Return how each machine is; those that were provisioned and have not told of themselves are away."""

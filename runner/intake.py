@@ -126,7 +126,7 @@ class Intake:
                 # All are taken, whatever becomes of the first ones: what was not delivered well, a host finds missing.
                 taken = {key: products.take(self._paths, key, parcel) for key, parcel in event.parcels}
                 lacking = [key for key, is_here in taken.items() if not is_here]
-                return ProductMissing(campaign, lacking[0]) if lacking else event
+                return ProductMissing(campaign, lacking[0], delivered=True) if lacking else event
             case ProductMissing(_, key):
                 # Should it be whole, whoever misses it has had bad luck on the way, and tries again.
                 return None if products.is_whole(self._paths, key) else event

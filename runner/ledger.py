@@ -109,7 +109,8 @@ def reopen(store: CampaignPaths) -> None:
     ]
     if without_files:
         note_lost(store, without_files)
-    results.write_durably({store.resumed: str(time.time()).encode()})
+    failed = sorted(path.name for path in store.failed.iterdir()) if store.failed.is_dir() else []
+    results.write_durably({store.resumed: str(time.time()).encode(), store.forgiven: "\n".join(failed).encode()})
     for record in undone:
         store.record(record.run).unlink()
     for mark in (store.cancelled, store.collected):

@@ -8,14 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runner import compilations, distcc, shell
+from runner import compilations, distcc, omnetpp, shell
 from runner.errors import BuildFailed
 from runner.line import Line
 from runner.log_stream import BUILD_STREAM, GrowingLog, Sender
 from runner.messages import BuildProgressed
-
-#: Seconds that make gets to say what it would do.
-FORESIGHT = 60.0
 
 #: Seconds between two reports of how far a build is.
 PULSE = 1.0
@@ -57,15 +54,16 @@ class Maker:
     ) -> None:
         """Run a command that builds ``what``.  Raises BuildFailed.
 
-        ``in_good_order``: called before that if the command ended by itself, so that what it has made is whole.
+        ``in_good_order``: called before that if it is make that failed, and ended by itself: so what there is is whole.
         """
+        environment = {**environment, "PWD": str(cwd)}  # make does not look where it is; the client's is elsewhere
         command = " ".join(argv)
         growing = self._growing()
         growing.append(f"$ {command}\n".encode())
         start = growing.size
         if not shutil.which(argv[0], path=environment.get("PATH", os.defpath)):
             raise BuildFailed(f"the build needs {argv[0]}, which is not on PATH", BUILD_HINTS.get(argv[0], ""))
-        total = _foreseen(argv, cwd, environment)
+        total = self._foreseen(argv, cwd, environment)
         console_file = self._file.with_suffix(".console")
         with console_file.open("wb") as output:
             process = shell.start(argv, cwd=cwd, env=environment, output=output, dies_with_parent=True)
@@ -73,9 +71,9 @@ class Maker:
             status = self._follow(process, console_file, growing, what, total)
         finally:
             console_file.unlink(missing_ok=True)
-        if status > 0:
-            in_good_order()
         if status != 0:
+            if status > 0 and argv[0] == "make":  # nobody knows what others leave half-made
+                in_good_order()
             text = self._file.read_bytes()[start:].decode(errors="replace")
             raise BuildFailed(
                 f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}",
@@ -95,7 +93,7 @@ class Maker:
         with console.open("rb", buffering=0) as reader:
             status = None
             while status is None:
-                status = process.wait(0.1)
+                status = self._wait(process)
                 while data := reader.read(1 << 16):
                     growing.append(data)
                     count.take(data)
@@ -104,21 +102,36 @@ class Maker:
                 if (count.done, count.total) != told and (now >= next_pulse or status is not None) and count.is_known:
                     told, next_pulse = (count.done, count.total), now + PULSE
                     self._line.post(BuildProgressed(self._campaign, count.done, count.total, what))
-                if status is None and self._line.is_unwanted():
-                    process.signal_group(signal.SIGKILL)
         return status
 
+    def _wait(self, process: shell.Process) -> int | None:
+        """Wait for a moment, and return the exit status of a command that has ended; one that nobody wants is ended."""
+        status = process.wait(0.1)
+        if status is None and self._line.is_unwanted():
+            process.signal_group(signal.SIGKILL)
+        return status
 
-def _foreseen(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int | None:
-    """Return how many compilations a command will make; None if it does not tell."""
-    if argv[0] != "make":
-        return None
-    # With errors that only the build itself would mend, e.g. a header that is yet to be made, the rest is told anyway.
-    try:
-        answer = shell.run([*argv, "-n", "-k"], cwd=cwd, env=environment, check=False, seconds=FORESIGHT)
-    except TimeoutError:
-        return None
-    return compilations.planned(answer.stdout) or None
+    def _foreseen(self, argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int | None:
+        """Return how many compilations a command will make; None if it does not tell.
+
+        Make remakes the makefiles that are included even then, so it gets the time that it needs.  Raises BuildFailed
+        if it is ended in the middle: what it was making is not whole.
+        """
+        if argv[0] != "make":
+            return None
+        # With errors that only the build itself would mend, e.g. a header that is yet to be made, it tells the rest.
+        asked = [*argv, "-n", "-k"]
+        plan = self._file.with_suffix(".plan")
+        try:
+            with plan.open("wb") as output:
+                process = shell.start(asked, cwd=cwd, env=environment, output=output, dies_with_parent=True)
+            while (status := self._wait(process)) is None:
+                pass
+            if status < 0:
+                raise BuildFailed(f"{' '.join(asked)} was ended by signal {-status}")
+            return compilations.planned(plan.read_bytes()) or None
+        finally:
+            plan.unlink(missing_ok=True)
 
 
 def environment(
@@ -127,21 +140,22 @@ def environment(
     """Return the environment of the commands that build the project at ``root``.
 
     ``given``: the campaign's, of which that is left out what a make around labfleet has left there; ``variables``: what
-    makefiles are told, whatever they say themselves; ``libraries``: where shared libraries are that it is linked with.
+    makefiles are told, whatever they say themselves; ``libraries``: where shared libraries are that it is linked with,
+    and its own.
     """
     kept = {name: value for name, value in given.items() if name not in _MAKES_OWN}
     told = "".join(f" {name}={_escaped(value)}" for name, value in variables.items())
-    jobs = f"-j{parallel_compilations(kept)}"
-    made = {**kept, **variables, "MODE": mode, "MAKEFLAGS": f"{jobs} --{told}" if told else jobs}
+    flags = f"-j{parallel_compilations(kept)} {_WHOLE_OR_NOTHING}"
+    made = {**kept, **variables, "MODE": mode, "MAKEFLAGS": f"{flags} --{told}" if told else flags}
     if distcc.is_used(kept):
         made = {**distcc.PATIENCE, **made}
     if (root / "bin").is_dir():  # as the setenv of INET and others has it
         made["PATH"] = f"{root / 'bin'}:{kept.get('PATH', os.defpath)}"
-    if libraries:
-        searched = [*([kept["LD_LIBRARY_PATH"]] if kept.get("LD_LIBRARY_PATH") else []), *map(str, libraries)]
-        made["LD_LIBRARY_PATH"] = ":".join(searched)
-    return made
+    return omnetpp.with_libraries(made, str(root), list(map(str, libraries)))
 
+
+#: What a rule was making when it failed is removed: it would pass for made the next time.
+_WHOLE_OR_NOTHING = "--eval=.DELETE_ON_ERROR:"
 
 #: What make passes to the make that it calls.
 _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")

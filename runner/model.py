@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 #: Version of everything that client, foreman and workers say to each other.
-PROTOCOL = 4
+PROTOCOL = 5
 
 #: What became of one attempt at a run: it is done; the simulation said what is wrong; a signal ended it; it took too
 #: long; its simulation time stood still; it took too much memory; its machine or worker is gone; nobody wants it any
@@ -30,7 +30,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raise ValueError for what could be more than the name of a file or folder."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name")
@@ -70,7 +70,7 @@ class Source(Value, frozen=True):
     project: str
     commit: str
     tree: str
-    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    #: Digest of the files that the build may read; mostly a changed ini or NED file leaves it as it is.
     sources: str
     #: Where its folder stands among those of a campaign, as at home: ``inet``, ``libs/inet``.
     place: str
@@ -81,11 +81,13 @@ class Source(Value, frozen=True):
     variable: str = ""
     #: For people: the folder or the URL and revision that it is from.
     origin: str = ""
+    #: What its labfleet.toml adds to the environment of its build; what others say does not reach that.
+    environment: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or be more than the name of a variable."""
         for name in (self.project, self.tree, self.commit):
-            _check_name(name)
+            check_name(name)
         for place in (self.place, *self.references):
             _check_place(place)
         if self.variable and not re.fullmatch(r"[A-Za-z_]\w*", self.variable, re.ASCII):
@@ -141,7 +143,7 @@ class Campaign(Value, frozen=True):
     name: str
     commit: str
     tree: str
-    #: Digest of the files that the build may read: a changed ini or NED file leaves it as it is.
+    #: Digest of the files that the build may read; mostly a changed ini or NED file leaves it as it is.
     sources: str
     #: The working directory relative to the project's root.
     directory: str
@@ -150,7 +152,7 @@ class Campaign(Value, frozen=True):
     mode: str
     build: Build
     launch: Launch
-    #: Environment of builds and runs; on a local lab the client's own.
+    #: Environment of all builds and runs; on a local lab the client's own.
     environment: dict[str, str]
     #: Seconds since the epoch.
     submitted: float
@@ -168,11 +170,13 @@ class Campaign(Value, frozen=True):
     place: str = ""
     #: The projects that this one needs, in the order in which they are built.
     references: tuple[Source, ...] = ()
+    #: What the project's labfleet.toml adds to the environment of its own build, and of the runs.
+    own_environment: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or make no sense."""
         for name in (self.id, self.project, self.tree, self.commit):
-            _check_name(name)
+            check_name(name)
         _check_place(self.place or self.name)
         places = [reference.place for reference in self.references]
         if len({*places, self.place or self.name}) <= len(places):
@@ -197,7 +201,13 @@ class Campaign(Value, frozen=True):
             self.place or self.name,
             self.build,
             tuple(reference.place for reference in self.references),
+            environment=self.own_environment,
         )
+
+    @property
+    def run_environment(self) -> dict[str, str]:
+        """The environment of its runs."""
+        return {**self.environment, **self.own_environment}
 
 
 class Run(Value, frozen=True):
@@ -223,6 +233,8 @@ class Chunk(Value, frozen=True):
     attempts: tuple[Attempt, ...]
     #: May they share one process?
     shared: bool
+    #: The key of the product with which they are to be done; empty: the campaign's, whichever that is.
+    key: str = ""
 
 
 # ---- what came of it ---------------------------------------------------------------------------------------------
@@ -263,14 +275,16 @@ class Outcome(Value, frozen=True):
     files: tuple[File, ...] = ()
     #: Length of the run's log in bytes.
     log_size: int = 0
+    #: The key of the project's product with which it was made; empty if nobody can tell.
+    key: str = ""
     #: The folder in which its files travel: no other execution has the same, whatever numbers attempts are given.
     parcel: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
-        _check_name(self.campaign)
+        check_name(self.campaign)
         if self.parcel:
-            _check_name(self.parcel)
+            check_name(self.parcel)
 
 
 class Past(Value, frozen=True):
@@ -299,7 +313,7 @@ class Prepared(Value, frozen=True):
     runs: tuple[Run, ...]
     #: Place → key of the references.
     references: dict[str, str] = {}
-    #: Folders with shared libraries of the references, beginning with their places.
+    #: Folders with shared libraries that were built, beginning with the places of their projects.
     libraries: tuple[str, ...] = ()
 
     @property
@@ -310,7 +324,7 @@ class Prepared(Value, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere."""
         for key in self.keys:
-            _check_name(key)
+            check_name(key)
 
 
 class Result(Value, frozen=True):

@@ -50,11 +50,14 @@ def _bare(library: str) -> str:
 
 
 def with_libraries(environment: Mapping[str, str], top: str, folders: Sequence[str]) -> dict[str, str]:
-    """Return an environment in which shared libraries are also found in some folders below ``top``."""
+    """Return an environment in which shared libraries are found in some folders below ``top`` before all others.
+
+    What a person's LD_LIBRARY_PATH names may have the same libraries, of another state.
+    """
     if not folders:
         return dict(environment)
     given = environment.get("LD_LIBRARY_PATH", "")  # an empty part of it would be the working directory
-    searched = [*([given] if given else []), *(os.path.join(top, folder) for folder in folders)]
+    searched = [*(os.path.join(top, folder) for folder in folders), *([given] if given else [])]
     return {**environment, "LD_LIBRARY_PATH": ":".join(searched)}
 
 

@@ -1,7 +1,8 @@
 """Patience with the head: what it does not do now, as its sshd or the network is away, is asked of it again."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,12 +17,19 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 T = TypeVar("T")
 
 
+class HeadAway(OSError):
+    """The head did not do what it was asked for; all other trouble is this machine's own."""
+
+
 class Patient:
-    """A head whose every refusal is waited out, as long as somebody wants what it is for: it may be away."""
+    """A head whose every refusal is waited out, as long as somebody wants what it is for: it may be away.
+
+    Who asks it must not hold a lock that others need, for it may be away for hours; see :meth:`insist`.
+    """
 
     def __init__(self, head: Head, line: Line) -> None:
         """``line``: knows whether the present campaign is still wanted."""
-        self._head, self._line = head, line
+        self._head, self._line = _Outspoken(head), line
 
     @property
     def shares_store(self) -> bool:
@@ -30,33 +38,75 @@ class Patient:
 
     def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
         """Fetch."""
-        self._insist(lambda: self._head.fetch_commit(project, commit, mirror))
+        self.insist(lambda head: head.fetch_commit(project, commit, mirror))
 
     def has_product(self, key: str) -> bool:
         """Ask."""
-        return self._insist(lambda: self._head.has_product(key))
+        return self.insist(lambda head: head.has_product(key))
 
     def contents(self) -> Mapping[str, int]:
         """Ask."""
-        return self._insist(self._head.contents)
+        return self.insist(lambda head: head.contents())
 
     def fetch(self, names: Sequence[str], folder: Path) -> bool:
         """Fetch."""
-        return self._insist(lambda: self._head.fetch(names, folder))
+        return self.insist(lambda head: head.fetch(names, folder))
 
     def deliver(self, parcels: Iterable[Path]) -> None:
         """Deliver."""
         folders = list(parcels)
-        self._insist(lambda: self._head.deliver(folders))
+        self.insist(lambda head: head.deliver(folders))
 
-    def _insist(self, ask: Callable[[], T]) -> T:
-        """Return the head's answer.  Raises its last OSError if nobody wants it any more."""
+    def insist(self, ask: Callable[[Head], T]) -> T:
+        """Return what comes of something that needs a head, and is begun again when that is away.
+
+        So whatever it locks is free while this waits.  Raises the head's last OSError if nobody wants it any more.
+        """
         pause = SHORTEST_PAUSE
         while True:
             try:
-                return ask()
-            except OSError as error:
+                return ask(self._head)
+            except HeadAway as error:
                 log.warning("the head does not do this now, the next try follows: %s", error)
                 if self._line.is_unwanted(pause):
                     raise
                 pause = min(LONGEST_PAUSE, 2 * pause)
+
+
+class _Outspoken:
+    """A head that says of each of its refusals that it is one."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    @property
+    def shares_store(self) -> bool:
+        return self._head.shares_store
+
+    def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
+        with _told():
+            self._head.fetch_commit(project, commit, mirror)
+
+    def has_product(self, key: str) -> bool:
+        with _told():
+            return self._head.has_product(key)
+
+    def contents(self) -> Mapping[str, int]:
+        with _told():
+            return self._head.contents()
+
+    def fetch(self, names: Sequence[str], folder: Path) -> bool:
+        with _told():
+            return self._head.fetch(names, folder)
+
+    def deliver(self, parcels: Iterable[Path]) -> None:
+        with _told():
+            self._head.deliver(parcels)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HeadAway(str(error)) from error

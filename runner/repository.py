@@ -1,7 +1,9 @@
 """Git repositories as labfleet uses them: bytes come out as they went in, without anybody's settings or hooks."""
 
 import fnmatch
+import functools
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,6 +11,14 @@ from runner import shell
 
 #: Attributes in a repository's own file outrank those in the tree: no line-end conversion, filters or keywords.
 _ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding\n"
+
+#: Names of files that no build reads: changing them leaves the digest of a snapshot's sources as it is.  What
+#: labfleet.toml says of the build is part of that anyway.
+NOT_BUILT_FROM = (
+    "labfleet.toml",
+    *("*.ini", "*.ned", "*.anf", "*.md", "*.rst", "*.pdf", "*.ipynb"),
+    *("*.png", "*.svg", "*.jpg", "*.jpeg", "*.gif", "LICENSE", "COPYING", "README", "AUTHORS", "CREDITS"),
+)
 
 #: In a server's repository: its time is that of the last push that has begun (entry.py on a head).
 _PUSHED = "labfleet-pushed"
@@ -149,8 +159,37 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path) -> None:
 def blobs(repository: Path, tree: str, patterns: Sequence[str]) -> list[str]:
     """Return "MODE blob ID<tab>PATH" for the files of a tree whose name matches one of some patterns."""
     listed = os.fsdecode(git(repository, "ls-tree", "-r", "-z", tree).stdout).split("\0")
-    named = ((line, line.partition("\t")[2].rpartition("/")[2]) for line in listed)
-    return [line for line, name in named if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    return [line for line in listed if has_name(line.partition("\t")[2], patterns)]
+
+
+def has_name(path: str, patterns: Sequence[str]) -> bool:
+    """Say whether the name of a file, without its folder, matches one of some patterns."""
+    return bool(_any_of(tuple(patterns)).match(path.rpartition("/")[2]))
+
+
+@functools.cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)))
+
+
+def texts(repository: Path, tree: str, patterns: Sequence[str], size: int) -> dict[str, str]:
+    """Return path → content of a tree's programs, and files whose name matches a pattern, up to a size in bytes."""
+    found: dict[str, str] = {}
+    for line in os.fsdecode(git(repository, "ls-tree", "-r", "-l", "-z", tree).stdout).split("\0"):
+        said, _, path = line.partition("\t")
+        mode, _, blob, length = said.split() if path else ("", "", "", "")
+        is_wanted = mode == "100755" or (mode == "100644" and has_name(path, patterns))
+        if is_wanted and int(length) <= size:
+            found[path] = blob
+    answer = git(repository, "cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in found.values()).encode())
+    contents: dict[str, str] = {}
+    start = 0
+    for path in found:  # each is "ID blob SIZE", the content, and the end of a line
+        begin = answer.stdout.index(b"\n", start) + 1
+        end = begin + int(answer.stdout[start:begin].split()[2])
+        contents[path] = answer.stdout[begin:end].decode(errors="replace")
+        start = end + 1
+    return contents
 
 
 def changed_files(repository: Path, directory: Path, index: Path) -> list[str]:

@@ -165,7 +165,8 @@ def past_of(outcome: Outcome) -> Past:
 def _may_be_retried(store: CampaignPaths, outcome: Outcome, others: Iterable[int]) -> bool:
     """Say whether a run that failed by itself is to be begun again.
 
-    What failed before is on the disk; ``others``: its attempts that came together with this one.
+    What failed before is on the disk, and counts if it was after the campaign was resumed last; ``others``: its
+    attempts that came together with this one.
     """
     if outcome.kind not in OWN_FAILURES or store.cancelled.exists():
         return False
@@ -176,7 +177,8 @@ def _may_be_retried(store: CampaignPaths, outcome: Outcome, others: Iterable[int
     if not campaign.limits.retries:
         return False
     failed = {path.name for path in store.failed.glob(f"{outcome.run}.*")} | {f"{outcome.run}.{n}" for n in others}
-    return len(failed - {f"{outcome.run}.{outcome.attempt}"}) < campaign.limits.retries
+    forgiven = store.forgiven.read_text().split() if store.forgiven.exists() else []
+    return len(failed - {f"{outcome.run}.{outcome.attempt}", *forgiven}) < campaign.limits.retries
 
 
 def _is_own_parcel(outcome: Outcome) -> bool:

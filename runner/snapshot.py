@@ -26,12 +26,7 @@ from pathlib import Path
 
 from runner import paths, repository, shell, usage
 from runner.errors import LabFailed, WrongUse
-
-#: Names of files that no build reads: changing them leaves :attr:`Snapshot.sources` as it is.
-NOT_BUILT_FROM = (
-    *("*.ini", "*.ned", "*.anf", "*.md", "*.rst", "*.pdf", "*.ipynb"),
-    *("*.png", "*.svg", "*.jpg", "*.jpeg", "*.gif", "LICENSE", "COPYING", "README", "AUTHORS", "CREDITS"),
-)
+from runner.repository import NOT_BUILT_FROM
 
 #: What no project sends unless its own git tracks it or ``include`` names it; gitignore patterns.
 IGNORED = (

@@ -4,13 +4,13 @@ Submodules come with it.  It is the person's git that does so, with the person's
 that was fetched is not asked for again; what a branch is, is asked anew each time.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from runner import shell, usage
+from runner.checksums import digest
 from runner.errors import LabFailed, WrongUse
 from runner.paths import LabPaths, lock_of
 
@@ -30,7 +30,7 @@ class Cache:
         Raises WrongUse if there is no such revision, LabFailed if the repository cannot be reached.
         """
         name = re.sub(r"\.git$", "", re.split(r"[/:]", url.rstrip("/"))[-1]) or "reference"
-        place = self._paths.clones / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_digest(url, revision)}" / name
+        place = self._paths.clones / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{digest(url, revision)[:8]}" / name
         with usage.held(lock_of(place.parent)):
             if not (place / ".git").exists():
                 place.mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,6 @@ def _lay_out_submodules(place: Path, url: str) -> None:
             f"submodules of {url} cannot be fetched: {answer.complaint}",
             "does `git clone --recurse-submodules` with this URL work here?",
         )
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def _git(place: Path, *arguments: str, check: bool = True) -> shell.Result:

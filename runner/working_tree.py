@@ -5,22 +5,40 @@ only those that differ, and so do we with what the builds of other projects left
 """
 
 import filecmp
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from runner import checkouts, products, repository, usage
+from runner import checkouts, leftovers, products, repository, usage
+from runner.checksums import digest
 from runner.features import Stamps
 from runner.head import Head
 from runner.model import Source
 from runner.paths import LabPaths, lock_of
-from runner.products import Item, ProductGone
+from runner.products import Item, Product, ProductGone
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
 BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """A project that another one needs: its commit is in the mirror, its product's files are in the store."""
+
+    tree: str
+    mirror: Path
+    product: Product
+
+    @classmethod
+    def provided(cls, paths: LabPaths, head: Head, source: Source, key: str) -> "_Needed":
+        """Have it here.  Raises ProductGone if nobody has the product."""
+        product = products.provide(paths, head, key)
+        if product is None:
+            raise ProductGone(key)
+        return cls(source.tree, checkouts.provide_commit(paths, head, source), product)
 
 
 class WorkingTree:
@@ -29,9 +47,13 @@ class WorkingTree:
     def __init__(
         self, paths: LabPaths, head: Head, source: Source, needed: Mapping[str, tuple[Source, str]], *ways: str
     ) -> None:
-        """``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made."""
-        self._paths, self._head, self._source, self._needed = paths, head, source, needed
+        """Have everything here that the head has to give, so that nothing is locked or half-done while that is away.
+
+        ``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made.
+        """
+        self._paths, self._source = paths, source
         self._mirror = checkouts.provide_commit(paths, head, source)
+        self._needed = {place: _Needed.provided(paths, head, *one) for place, one in needed.items()}
         rules = repository.blobs(self._mirror, source.tree, BUILD_RULES)
         # Wherever a campaign has them, they are as far from each other.
         self._shared = os.path.commonpath([os.path.dirname(place) for place in (source.place, *needed)])
@@ -51,26 +73,50 @@ class WorkingTree:
         return self._folder / "trees" / self._inner(place)
 
     @contextmanager
-    def in_order(self) -> Iterator[None]:
-        """Hold the place for oneself, with the files of the commits in it.
+    def in_order(self, key: str) -> Iterator[None]:
+        """Hold the place for oneself, with the files of the commits in it, to build what has a key.
 
         A tree in which this was cut short is made anew: nobody knows which of its files are whole.
         """
         with usage.held(lock_of(self._folder)):
             if self._busy.exists():
-                shutil.rmtree(self._folder)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._busy.touch()
-            self.stamps = Stamps(self.root)
-            for place, (source, key) in self._needed.items():
-                self._lay_out_needed(place, source, key)
-            self.root.mkdir(parents=True, exist_ok=True)
-            repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
+                self._remove()
+            self._lay_out(key)
             yield
             self.is_in_order()
 
+    def is_made_anew(self, key: str) -> bool:
+        """Say whether a build has to begin again from nothing, in a new tree: it left out what earlier ones had made.
+
+        Perhaps it was to do so; perhaps that is only made together with what was there already.
+        """
+        if not leftovers.missing(self._record, self.root):
+            return False
+        self._remove()
+        self._lay_out(key)
+        return True
+
+    def _remove(self) -> None:
+        usage.remove(usage.set_aside(self._folder))
+
+    def _lay_out(self, key: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._busy.touch()
+        self.stamps = Stamps(self.root)
+        for place, needed in self._needed.items():
+            self._lay_out_needed(place, needed)
+        self.root.mkdir(parents=True, exist_ok=True)
+        repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
+        blobs = repository.blobs(self._mirror, self._source.tree, ("*",))
+        linked = digest(*(needed.product.key for needed in self._needed.values()))
+        record = leftovers.Record(key, leftovers.makers(blobs), linked)
+        committed = {blob.partition("\t")[2] for blob in blobs}
+        leftovers.remove(self._record, self.root, self.changed_files(), committed, record)
+
     def is_in_order(self) -> None:
-        """Take note that what has been made so far is whole."""
+        """Take note that what has been made so far is whole, even if the power fails now."""
+        if self._source.build.commands:
+            os.sync()
         self._busy.unlink(missing_ok=True)
 
     def changed_files(self) -> list[str]:
@@ -85,24 +131,39 @@ class WorkingTree:
     def _busy(self) -> Path:
         return self._folder / "busy"
 
+    @property
+    def _record(self) -> Path:
+        return self._folder / "record.json"
+
     def _index(self, place: str) -> Path:
         return self._folder / f"{digest(self._inner(place))[:8]}.index"
 
-    def _lay_out_needed(self, place: str, source: Source, key: str) -> None:
+    def _lay_out_needed(self, place: str, needed: _Needed) -> None:
         """Make a place hold a project's files with the products of its build; what is the same stays as it is."""
-        product = products.provide(self._paths, self._head, key)
-        if product is None:
-            raise ProductGone(key)
-        mirror = checkouts.provide_commit(self._paths, self._head, source)
         root, index = self.at(place), self._index(place)
         root.mkdir(parents=True, exist_ok=True)
-        repository.lay_out(mirror, source.tree, root, index)
-        made = {item.path: item for item in product.files}
-        for name in repository.changed_files(mirror, root, index):
+        made = {item.path: item for item in needed.product.files}
+        with self._out_of_the_way(root, made.keys() & repository.changed_files(needed.mirror, root, index)):
+            repository.lay_out(needed.mirror, needed.tree, root, index)
+        for name in repository.changed_files(needed.mirror, root, index):
             if name not in made and os.path.lexists(root / name):  # of another build of it
                 (root / name).unlink()
         for name, item in made.items():
             _renew(item, self._paths.content(item.content), root / name)
+
+    @contextmanager
+    def _out_of_the_way(self, root: Path, names: Iterable[str]) -> Iterator[None]:
+        """Keep files as they are, with their times, while git makes those of its own that have the same names."""
+        aside = self._folder / "aside"
+        aside.mkdir()
+        kept = [(root / name, aside / str(number)) for number, name in enumerate(names) if os.path.lexists(root / name)]
+        for file, place in kept:
+            os.rename(file, place)
+        yield
+        for file, place in kept:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(place, file)
+        aside.rmdir()
 
 
 def _renew(item: Item, content: Path, target: Path) -> None:
@@ -121,8 +182,3 @@ def _renew(item: Item, content: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     shutil.copyfile(content, target)
     target.chmod(mode)
-
-
-def digest(*parts: str) -> str:
-    """Return the SHA-256 of some texts, in hex."""
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()

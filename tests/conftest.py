@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,19 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from runner import shell
+
+MACHINES = Path(__file__).parent / "lab"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what runs in one process where there are several: what is in one file, and all that has machines.
+
+    The machines come first: they take longest, and what has none runs beside them.
+    """
+    items.sort(key=lambda item: MACHINES not in item.path.parents)
+    for item in items:
+        group = "machines" if MACHINES in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def needs(command: str) -> None:

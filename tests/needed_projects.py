@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
 }
 """
 
-#: A program made of all sources of its folder, linked with a library that stands elsewhere.
+#: A program made of all sources of its folder, linked with a library that stands elsewhere, which no rule names.
 PROGRAM_MAKEFILE = """#
 # This file was generated with the command:
 #  opp_makemake -f -KGREET_PROJ={path} -I'$$(GREET_PROJ)/src' -L'$$(GREET_PROJ)/src' -lgreet
@@ -33,7 +33,7 @@ TARGET = {name}
 GREET_PROJ = {path}
 OBJS = $(patsubst %.cc,%.o,$(wildcard *.cc))
 
-$(TARGET): $(OBJS) $(GREET_PROJ)/src/libgreet.so
+$(TARGET): $(OBJS)
 \t$(CXX) -o $@ $(OBJS) -L$(GREET_PROJ)/src -lgreet
 %.o: %.cc
 \t$(CXX) -MMD -I$(GREET_PROJ)/src -c -o $@ $<

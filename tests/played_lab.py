@@ -281,11 +281,17 @@ class PlayedLab(Lab):
         return Notes(self.paths)
 
     def committed(
-        self, campaign: Campaign, run: int, kind: Kind = "done", attempt: int = 1, path: str = ""
+        self,
+        campaign: Campaign,
+        run: int,
+        kind: Kind = "done",
+        attempt: int = 1,
+        path: str = "",
+        key: str = "k3y",
     ) -> RunCommitted:
         """Put a run's file into the result store, and return what is told of it."""
         files: Mapping[str, bytes] = {path or f"results/General-#{run}.sca": f"of run {run}".encode()}
-        outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind)
+        outcome = deliver(self.paths, run, attempt, files, campaign=campaign.id, kind=kind, key=key)
         self.paths.campaign(campaign.id).record(run).unlink(missing_ok=True)
         results.commit(self.paths, [outcome])
         assert results.record(self.paths.campaign(campaign.id), run) == outcome
@@ -298,6 +304,8 @@ class Watcher(View):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.events: list[AnyEvent] = []
+        self.reasons: list[str] = []
+        self.silence = 0.0
         self.on_event: Callable[[AnyEvent], None] = lambda _: None
         self.on_note: Callable[[str], None] = lambda _: None
 
@@ -311,6 +319,12 @@ class Watcher(View):
 
     def log(self, run: str, text: str) -> None:
         self.notes.append(f"{run} | {text}")
+
+    def waits(self, why: str) -> None:
+        self.reasons.append(why)
+
+    def unheard(self, seconds: float) -> None:
+        self.silence = max(seconds, self.silence)
 
     def tick(self) -> None:
         """Nothing is drawn."""

@@ -43,9 +43,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
             "sharing",
             "making",
             "working_tree",
+            "build_inputs",
         },
     ),
-    ("what builds and runs need", {"checkouts", "toolchain"}),
+    ("what builds and runs need", {"checkouts", "toolchain", "leftovers"}),
     ("what builds leave, and how it travels", {"products"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",
@@ -79,7 +80,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
     ),
 )
 

@@ -339,7 +339,7 @@ PREPARED = Prepared(
 
 def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
     # Given a campaign of three runs: one done, one failed, one that was not begun before the campaign was cancelled
-    done = home.collect(0)
+    done = msgspec.structs.replace(home.collect(0), key="k0y")
     failed = home.collect(1, kind="error")
     places = {0: {name: name for name in SCALARS}}
     # When its manifest is made
@@ -358,7 +358,12 @@ def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
         "submitted": 1_700_000_000.5,
     }
     assert found["snapshot"] == {"commit": "c0ffee", "tree": "7ree"}
-    assert found["build"] == {"key": "k3y", "commands": [["make", "MODE=debug"]], "toolchain": "g++ 12.2.0"}
+    assert found["build"] == {
+        "key": "k3y",
+        "commands": [["make", "MODE=debug"]],
+        "toolchain": "g++ 12.2.0",
+        "features": {"enable": [], "disable": []},
+    }
     assert found["program"] == ["./aloha_dbg"]
     assert found["working_directory"] == "sims"
     assert found["warnings"] == ["careful"]
@@ -367,6 +372,7 @@ def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
     assert [run["variables"]["n"] for run in found["runs"]] == ["0", "1", "2"]
     first, second, _ = found["runs"]
     assert (first["host"], first["slot"], first["attempt"], first["seed_set"]) == ("red", "slot1", 1, "5")
+    assert first["build"] == "k0y"
     assert (first["started"], first["ended"]) == (1000.0, 1001.5)
     assert (second["exit_status"], second["error"]) == (1, "no route")
     # and each file with its checksum

@@ -24,6 +24,7 @@ def test_options_and_ids_may_come_in_any_order() -> None:
     expected = Following("3f2a", json=True, quiet=False, verbose=True)
     assert command_line.attach(["--json", "3f2a", "-v"]) == command_line.resume(["3f2a", "-v", "--json"]) == expected
     assert command_line.explain(["3f2a", "7"]) == ("3f2a", "7")
+    assert [command_line.lab_stop(words) for words in ([], ["--force"])] == [False, True]
     assert (command_line.drain(["w2"]), command_line.undrain(["w3"])) == ("w2", "w3")
 
 
@@ -40,11 +41,14 @@ def test_what_makes_no_sense_names_the_help(words: list[str]) -> None:
     ("read", "told"),
     [
         (command_line.attach, "bring the results home"),
-        (command_line.resume, "what is\ndone stays done"),
+        (command_line.resume, "what is done stays done"),
         (command_line.cancel, "What is done is kept"),
         (command_line.explain, "what it waits for"),
         (command_line.drain, "labfleet undrain HOST"),
         (command_line.undrain, "quarantine"),
+        (command_line.lab_stop, "Nothing is lost"),
+        (command_line.lab_status, "which campaigns are under way"),
+        (command_line.lab_use, "~/.ssh/config"),
     ],
 )
 def test_help_teaches(read: Callable[[Sequence[str]], object], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -824,6 +825,47 @@ def test_environment_variables_are_passed_on_even_empty_ones(write: Write) -> No
     root = described(write, '[environment]\nSEED = "1"\n"EMPTY" = ""')
     # When / Then
     assert load(root).environment == {"SEED": "1", "EMPTY": ""}
+
+
+def test_a_project_that_is_needed_keeps_its_own_environment(write: Write) -> None:
+    # Given
+    root = described(write, '[environment]\nRADIO = "yes"')
+    # When / Then
+    assert config.load_needed(root, Reference(path="../x")).environment == {"RADIO": "yes"}
+
+
+def wanting(root: Path, versions: tuple[str, ...]) -> list[config.Project]:
+    """Return projects that want versions of OMNeT++."""
+    return [replace(load(root), name=f"p{number}", omnetpp=version) for number, version in enumerate(versions)]
+
+
+@pytest.mark.parametrize(
+    ("versions", "agreed"),
+    [(("", "", ""), ""), (("6.2", "", ""), "6.2"), (("", "6.1", ""), "6.1"), (("6", "6.2.0", "6.2"), "6.2.0")],
+)
+def test_one_version_fits_a_project_and_all_that_it_needs(write: Write, versions: tuple[str, ...], agreed: str) -> None:
+    # Given a project, and two that it needs
+    project, *needed = wanting(write("omnetpp.ini"), versions)
+    # When / Then
+    assert config.agreed_version(project, needed) == agreed
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        (("6.2", "", "6.1"), "p0 wants OMNeT++ 6.2, and p2 6.1"),
+        (("", "6.1", "6.10"), "p1 wants OMNeT++ 6.1, and p2 6.10"),
+        (("6.1", "6.2.0", ""), "p0 wants OMNeT++ 6.1, and p1 6.2.0"),
+    ],
+)
+def test_versions_that_contradict_each_other_are_refused(write: Write, versions: tuple[str, ...], said: str) -> None:
+    # Given a project, and two that it needs
+    project, *needed = wanting(write("omnetpp.ini"), versions)
+    # When / Then
+    with pytest.raises(WrongUse) as caught:
+        config.agreed_version(project, needed)
+    assert caught.value.message == said
+    assert caught.value.hint
 
 
 def test_limits_of_runs_are_read_with_their_units(write: Write) -> None:

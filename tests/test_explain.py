@@ -59,7 +59,14 @@ def builder(name: str, of: str) -> MachineStatus:
             [machine("red", "away", "nothing was heard from it for 30 s")],
             (
                 "The build job waits for a builder; nothing has been heard of it for 7 s. "
-                "red is away: nothing was heard from it for 30 s."
+                "red is away: nothing was heard from it for 30 s. labfleet doctor finds out why nothing is heard."
+            ),
+        ),
+        (
+            [machine("red", "draining", "it finishes what runs and takes nothing more", draining=True)],
+            (
+                "The build job waits for a builder; nothing has been heard of it for 7 s. "
+                "red is draining: it finishes what runs and takes nothing more."
             ),
         ),
         ([builder("red", "c")], "The program is being built, or lists its runs, on red."),
@@ -120,7 +127,14 @@ def test_a_campaign_that_does_not_want_more() -> None:
                 machine("red", "unwell", "its disk is full"),
                 machine("blue", "away", "nothing was heard from it for 9 s"),
             ],
-            "no machine takes runs. red is unwell: its disk is full. blue is away: nothing was heard from it for 9 s.",
+            (
+                "no machine takes runs. red is unwell: its disk is full. blue is away: nothing was heard from it for "
+                "9 s. labfleet doctor finds out why nothing is heard."
+            ),
+        ),
+        (
+            [machine("red", "draining", "drained by anna; labfleet undrain red gives it runs again")],
+            "no machine takes runs. red is draining: drained by anna; labfleet undrain red gives it runs again.",
         ),
         (
             [RED, machine("blue", "draining", "drained by anna; labfleet undrain blue gives it runs again")],

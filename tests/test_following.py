@@ -23,6 +23,7 @@ from runner.messages import (
     CampaignEnded,
     CampaignRefused,
     CampaignStatus,
+    CampaignTaken,
     Cancel,
     Collected,
     Drain,
@@ -552,6 +553,34 @@ def test_a_lab_that_does_not_answer_is_tried_until_it_is_back(played: PlayedLab,
     assert contents(project) == BOTH
     assert watcher.notes == ["the lab does not answer; trying again …", "the lab is back"]
     assert result.total == 2
+    # … and the view was told meanwhile for how long nothing was heard
+    assert watcher.silence > following.SILENCE
+
+
+@pytest.mark.usefixtures("impatient")
+def test_where_nothing_happens_the_lab_is_asked_why(played: PlayedLab, project: Path) -> None:
+    # Given a campaign under way of which a run waits, and nothing happens
+    played.played.script = one_of_two(played)
+    watcher = Watcher()
+
+    def go_on() -> None:
+        if watcher.reasons and len(played.played.history[only(played).id]) == 2:
+            played.played.happen(*the_rest(played, only(played)))
+
+    watcher.tick = go_on  # type: ignore[method-assign]
+
+    # When it is followed, then the view is told the reason in the lab's words, and the campaign comes to its end
+    result = run(project, watcher)
+    assert watcher.reasons[0] == f"{result.campaign} None: all slots are busy"
+    assert result.total == 2
+
+
+def test_a_view_knows_from_the_beginning_what_the_campaign_is(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that is submitted, when it is followed, then its view is told what it is before all else
+    played.played.script = two_runs(played)
+    watcher = Watcher()
+    run(project, watcher)
+    assert watcher.events[0] == CampaignTaken(only(played).id, only(played))
 
 
 def test_a_lab_that_does_not_know_the_campaign_says_so(played: PlayedLab, project: Path) -> None:
@@ -774,6 +803,26 @@ def test_resuming_brings_home_only_what_is_new(played: PlayedLab, project: Path)
     assert played.brought[-1:] == [1]
     assert 0 not in played.brought
     assert played.notes.all() == []
+
+
+def test_results_of_two_programs_are_told_from_each_other(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that ended with one run done, as its program could not be had again
+    played.played.script = lambda what: [
+        prepared(what, 2),
+        played.committed(what, 0),
+        CampaignEnded(what.id, cancelled=True, reason="the program is gone"),
+    ]
+    first = run(project)
+    assert first.warnings == ()
+    # When it is resumed, and the other run is done with another program
+    played.played.script = lambda what: [
+        played.committed(what, 1, key="other"),
+        CampaignEnded(what.id, cancelled=False),
+    ]
+    second = attach(first.campaign, resume=True)
+    # Then that is said, and which run was done with which
+    assert "not all runs were done by the same program" in second.warnings[0]
+    assert [one["build"] for one in manifest(project)["runs"]] == ["k3y", "other"]
 
 
 # ---- which campaign ----------------------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ def test_a_machine_that_somebody_drained_gets_nothing_until_somebody_says_otherw
     # And when somebody says otherwise, it serves
     hosts.undrain("w1")
     assert hosts.serving() == {"w1": 4}
+    assert hosts.on_trial() == set()
     assert hosts.drained == {}
 
 
@@ -174,6 +175,7 @@ def test_a_machine_on_trial_serves_with_one_slot() -> None:
     hosts.take_report(HostReport("w1", 4))
     # Then it gets one run at a time, and the table says why
     assert hosts.serving() == {"w1": 1}
+    assert hosts.on_trial() == {"w1"}
     assert row(hosts, "w1") == (
         "ready",
         "3 runs in a row crashed or were lost here: it gets one at a time until one is done",

@@ -305,14 +305,21 @@ def test_a_run_that_was_given_up_keeps_its_last_attempt_s_number_when_it_is_resu
     assert [(past.run, past.number, past.error) for past in kept.past] == [(2, 3, "given up")]
 
 
-def test_a_run_that_fails_again_after_a_resume_is_over(tmp_path: Path) -> None:
-    # Given a resumed campaign, a run of which has failed as often as it may, when it fails again, then it is over
+def test_failures_before_a_resume_do_not_count(tmp_path: Path) -> None:
+    # Given a resumed campaign, a run of which had failed as often as it may
     lab = LabPaths(tmp_path)
     ended_campaign(lab)
-    ledger.reopen(lab.campaign("one"))
-    failed = deliver(lab, 1, 3, kind="error")
-    results.commit(lab, [failed])
-    assert results.fate(lab, failed) == failed
+    for number in (3, 5):
+        ledger.reopen(lab.campaign("one"))
+        # When it fails again, then it is begun again as often as was asked, and then it is over
+        failed = deliver(lab, 1, number, kind="error")
+        results.commit(lab, [failed])
+        assert results.fate(lab, failed) == results.past_of(failed)
+        failed = deliver(lab, 1, number + 1, kind="error")
+        results.commit(lab, [failed])
+        assert results.fate(lab, failed) == failed
+        # … and the same when it is resumed once more
+        ledger.note_end(lab.campaign("one"), end_of())
 
 
 def test_whenever_the_head_dies_while_it_resumes_nothing_done_is_lost_and_it_can_be_resumed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from runner.line import Line
 from runner.log_stream import Sender
 from runner.making import Maker
 from runner.messages import BuildProgressed, Event
+from tests.conftest import eventually
 
 
 class Told(Line):
@@ -21,14 +22,15 @@ class Told(Line):
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.is_cancelled: Callable[[], bool] = lambda: False
 
     def post(self, event: Event) -> None:
         """Take it down."""
         self.events.append(event)
 
     def is_unwanted(self, seconds: float = 0) -> bool:  # noqa: ARG002
-        """Somebody wants it."""
-        return False
+        """Say whether somebody wants it."""
+        return self.is_cancelled()
 
 
 @pytest.fixture
@@ -48,7 +50,8 @@ def maker(tmp_path: Path, line: Told) -> Iterator[Maker]:
 def run(maker: Maker, folder: Path, *argv: str) -> None:
     """Run a build command."""
     environment = making.environment(os.environ, "release", folder, {}, [])
-    maker.run(argv, what="m", cwd=folder, environment=environment, in_good_order=lambda: None)
+    in_good_order = (folder / "in-good-order").touch
+    maker.run(argv, what="m", cwd=folder, environment=environment, in_good_order=in_good_order)
 
 
 def test_it_is_told_how_many_compilations_there_are_and_are_done(tmp_path: Path, maker: Maker, line: Told) -> None:
@@ -90,9 +93,18 @@ def test_the_environment_of_a_build(tmp_path: Path) -> None:
     assert made == {
         "PATH": f"{tmp_path}/bin:/usr/bin",
         "MODE": "debug",
-        "MAKEFLAGS": f"-j{os.cpu_count()}",
-        "LD_LIBRARY_PATH": f"/mine:{tmp_path}/inet/src",
+        "MAKEFLAGS": f"-j{os.cpu_count()} --eval=.DELETE_ON_ERROR:",
+        "LD_LIBRARY_PATH": f"{tmp_path}/inet/src:/mine",
     }
+
+
+def test_make_is_told_the_folder_that_it_is_in(tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a makefile that names the folder, and a client that is elsewhere
+    monkeypatch.setenv("PWD", "/elsewhere")
+    (tmp_path / "Makefile").write_text("all:\n\t@echo $(PWD) >said\n")
+    # When it is made, then that is where it is
+    run(maker, tmp_path, "make")
+    assert (tmp_path / "said").read_text() == f"{tmp_path}\n"
 
 
 def test_a_command_that_fails_tells_its_own_errors(tmp_path: Path, maker: Maker) -> None:
@@ -123,3 +135,19 @@ def test_a_command_that_is_missing_is_named(tmp_path: Path, maker: Maker) -> Non
     # When / Then
     with pytest.raises(BuildFailed, match="the build needs opp_nothing, which is not on PATH"):
         run(maker, tmp_path, "opp_nothing")
+
+
+@pytest.mark.timeout(30)
+def test_what_make_does_to_say_what_it_would_do_can_be_cancelled(tmp_path: Path, maker: Maker, line: Told) -> None:
+    # Given a makefile that has to be made, which make does whatever it is asked, and it takes for ever
+    (tmp_path / "Makefile").write_text(
+        "all:\ninclude made.mk\nmade.mk:\n\techo half > $@; echo $$$$ > pid; sleep 1000; echo whole > $@\n"
+    )
+    # When the campaign is cancelled meanwhile
+    pid = tmp_path / "pid"
+    line.is_cancelled = lambda: pid.exists() and bool(pid.read_text())
+    with pytest.raises(BuildFailed):
+        run(maker, tmp_path, "make")
+    # Then all of it is ended, and nobody takes what it has made for whole
+    eventually(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "the end of what it had started")
+    assert not (tmp_path / "in-good-order").exists()

@@ -19,6 +19,7 @@ from runner.notes import Note
 from runner.report import campaign_table
 from runner.report.live import BATCH, LiveView
 from runner.report.views import PlainView, QuietView
+from tests.stored_campaigns import campaign as stored_campaign
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLOADED = "Channel overloaded -- in module (AlohaServer) Aloha.server (id=2), at t=12s, event #345"
@@ -571,6 +572,83 @@ def test_the_live_view_shows_the_campaign_and_every_slot(terminal: Terminal) -> 
     assert re.fullmatch(r"  lab1/2 #12 numHosts=40, repetition=0 +t=123.4s 5.2 simsec/s", rows[-3])
     assert re.fullmatch(r"  lab1/3 #13 numHosts=40, repetition=1 +3.0 s", rows[-2])
     assert rows[-1] == "  lab1/4 idle"
+
+
+DRAINED = (
+    "0 of 24 runs are over. 24 runs wait: no machine takes runs. red is draining: drained by anna; "
+    "labfleet undrain red gives it runs again."
+)
+
+
+def test_the_live_view_says_why_nothing_runs_until_something_does(terminal: Terminal) -> None:
+    # Given a campaign on a lab that is drained
+    terminal.view.event(preparing(24))
+    terminal.view.waits(DRAINED)
+    # When it is drawn, then all of the reason is there, the command that helps included
+    terminal.view.tick()
+    assert " ".join(" ".join(terminal.rows()[2:]).split()) == DRAINED
+    # … and nothing of it when a run has begun
+    terminal.view.event(started(3))
+    terminal.view.waits(DRAINED)
+    terminal.view.tick()
+    assert "drained" not in "\n".join(terminal.rows())
+
+
+def test_the_live_view_says_so_while_nothing_is_heard(terminal: Terminal) -> None:
+    # Given a campaign with a run, and one that is not even built
+    for _ in range(2):
+        # When nothing is heard from the lab for so long that it is odd, then that is in the picture, and for how long
+        for seconds, told in ((4.0, False), (12.0, True), (0.1, False)):
+            terminal.view.unheard(seconds)
+            terminal.view.tick()
+            assert ("  nothing heard from the lab for 12 s" in terminal.rows()) is told
+        terminal.view.event(preparing(24))
+        terminal.view.event(started(3))
+
+
+def test_a_picture_is_never_higher_than_its_terminal() -> None:
+    # Given little room, when there is a reason of many lines, then the picture is not higher than it may be
+    terminal = Terminal(height=7)
+    terminal.view.event(preparing(24))
+    terminal.view.waits("why " * 200)
+    terminal.view.tick()
+    assert len(terminal.rows(height=7)) <= 4
+
+
+def test_the_plain_view_says_why_nothing_runs_once(plain: Plain) -> None:
+    # Given a campaign on a lab that is drained, and a lab that says so every few seconds
+    plain.view.event(preparing(24))
+    for second in range(3, 60, 3):
+        plain.now = second
+        plain.view.waits(f"nothing has been heard of it for {second} s. red is draining.")
+    # Then there is one line about it, after a while
+    lines = plain.stderr.getvalue().splitlines()
+    assert lines[1:] == ["General: nothing has been heard of it for 12 s. red is draining."]
+    # … and another one for another reason, unless runs are under way
+    plain.view.waits("red is away")
+    plain.view.event(started(3))
+    plain.now = 100.0
+    plain.view.waits("all slots are busy")
+    assert plain.stderr.getvalue().splitlines()[2:] == ["General: red is away"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "built", "told"),
+    [
+        ((("make",),), True, "built"),
+        ((("make",),), False, "already built"),
+        ((), False, "nothing to build"),
+    ],
+)
+def test_what_was_built_before_is_told_from_what_needs_no_build(
+    plain: Plain, commands: tuple[tuple[str, ...], ...], built: bool, told: str
+) -> None:
+    # Given a campaign that has something to build, or has not
+    what = msgspec.structs.replace(stored_campaign(), build=model.Build(commands=commands))
+    plain.view.event(messages.CampaignTaken("c1", what))
+    # When it is prepared, then the line says whether it was built, is, or need not be
+    plain.view.event(messages.CampaignPrepared("c1", msgspec.structs.replace(prepared(2), built=built)))
+    assert plain.stderr.getvalue().splitlines() == [f"General: {told}, 2 runs"]
 
 
 def test_the_live_view_is_drawn_over_itself(terminal: Terminal) -> None:

@@ -64,6 +64,7 @@ def deliver(
     campaign: str = "one",
     kind: Kind = "done",
     given: tuple[str, ...] = (),
+    key: str = "k3y",
 ) -> Outcome:
     """Put an attempt into the incoming folder as the uploader does, and return its outcome."""
     incoming = AttemptPaths(store.campaign(campaign).parcel(parcel_name(campaign, run, attempt)))
@@ -87,6 +88,7 @@ def deliver(
         error="" if kind == "done" else "no route",
         files=tuple(File(path, len(data), changed(run), given=path in given) for path, data in files.items()),
         log_size=len(LOG),
+        key=key,
     )
     incoming.outcome.write_bytes(encode(outcome))
     return results.sealed(incoming)

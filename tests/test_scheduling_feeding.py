@@ -77,6 +77,25 @@ def test_long_runs_do_not_wait_in_a_queue() -> None:
     assert Counter(feed.host for feed in feeding.next_feeds([state], TWO_HOSTS)) == TWO_HOSTS
 
 
+@pytest.mark.parametrize("batch", [None, 4])
+def test_a_host_on_trial_gets_one_run_at_a_time(batch: int | None) -> None:
+    # Given many short runs, and two hosts, one of which has to show that it is well
+    state = started(1000, seconds=0.001, batch=batch)
+    # When they are fed again and again
+    hosts = {"red": 1, "blue": 2}
+    feeds = feeding.next_feeds([state], hosts, 0.0, {"red"}) + feeding.next_feeds([state], hosts, 0.0, {"red"})
+    # Then that one has a single run and nothing ahead, the other one as much as ever
+    assert sizes([feed for feed in feeds if feed.host == "red"]) == [1]
+    others = sizes([feed for feed in feeds if feed.host == "blue"])
+    assert len(others) == 3
+    assert min(others) > 1
+    # … and when that is done, another one
+    finish(state, next(feed for feed in feeds if feed.host == "red"), 0.001)
+    assert [(feed.host, len(feed.chunk.attempts)) for feed in feeding.next_feeds([state], hosts, 0.0, {"red"})] == [
+        ("red", 1)
+    ]
+
+
 def test_a_campaign_s_own_limit_is_respected() -> None:
     # Given a campaign that wants three jobs at once, and six slots
     state = started(100, jobs=3)

@@ -1,7 +1,6 @@
 """The campaigns under way, each kept the same in three places: here, in the result store, and with its followers."""
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from runner import ledger, products, results, usage
+from runner.errors import ExitCode
 from runner.job_queue import JobQueue, Unwritable
 from runner.ledger import End, Kept
 from runner.messages import (
@@ -19,11 +19,13 @@ from runner.messages import (
     CampaignStatus,
     CampaignTaken,
     Event,
+    ProductMissing,
     RunCommitted,
 )
 from runner.model import Campaign, Outcome, Past, Prepared
 from runner.paths import LabPaths
 from runner.scheduling import state as campaign_state
+from runner.scheduling.rebuilds import MOST_IN_A_ROW, Rebuilds
 from runner.scheduling.state import CampaignState
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Books:
         self._paths, self._jobs, self._send = paths, jobs, send
         self.states: dict[str, CampaignState] = {}
         self._followers: dict[str, set[bytes]] = {}
+        self._rebuilds = Rebuilds()
         #: Tells this process's chunks, and this process, from others.
         self.series = secrets.token_hex(3)
         #: Has every machine had time to tell what it has?  Before that, no cancelled campaign ends.
@@ -125,11 +128,18 @@ class Books:
     def prepared(self, state: CampaignState, event: CampaignPrepared) -> None:
         """Product and runs of a campaign are there."""
         name, prepared = state.campaign.id, event.prepared
+        self._rebuilds.take_prepared(name)
         for key in prepared.keys:
             products.note_use(self._paths, key)
         results.take_build_log(self._paths, name)
-        if state.prepared is not None:
-            return  # the build job was done twice
+        if state.prepared is not None:  # the build job was done twice
+            if state.prepared.keys != prepared.keys:
+                self._end_unbuildable(
+                    state,
+                    "building it again makes another one, as compiler, OMNeT++ or image changed; who resumes the "
+                    "campaign goes on with that",
+                )
+            return
         ledger.note_prepared(self._paths.campaign(name), prepared)
         self._jobs.keep_prepared(name, prepared)
         campaign_state.take_prepared(state, prepared)
@@ -192,6 +202,31 @@ class Books:
         self._jobs.forget_chunks(name)
         self.end_if_over(state)
 
+    def missing(self, state: CampaignState, missing: ProductMissing, now: float) -> bool:
+        """A product of a campaign's got lost; say whether that ends the campaign: building it again is in vain."""
+        name = state.campaign.id
+        if not self._rebuilds.take_missing(name, missing.key, now, delivered=missing.delivered):
+            return False
+        why = f"what its runs need was built {MOST_IN_A_ROW} times in a row, and was then damaged or gone at the head"
+        hint = f"an administrator should look at the head's disk; labfleet resume {name} tries again"
+        if state.prepared is None:
+            self.refuse(state, CampaignRefused(name, int(ExitCode.LAB_FAILED), why, hint))
+        else:
+            self.cancel(state, f"{why}; {hint}")
+        return True
+
+    def _end_unbuildable(self, state: CampaignState, why: str) -> None:
+        """End a campaign for whose runs there is no product any more, and will not be: slots would ask for it for ever.
+
+        Its further runs are not given another program: that is only done if somebody resumes it, and written down.
+        """
+        if state.prepared and not state.cancelled and not self._are_here(state.prepared):
+            self.cancel(state, f"the program that its runs need is gone, and {why}")
+
+    def _are_here(self, prepared: Prepared) -> bool:
+        """Say whether the products that a campaign needs are at the head."""
+        return all(self._paths.product(key).exists() for key in prepared.keys)
+
     # ---- the end ----
 
     def end_if_over(self, state: CampaignState) -> None:
@@ -204,8 +239,11 @@ class Books:
             self._end(state, CampaignEnded(state.campaign.id, state.cancelled, state.reason, time.time()))
 
     def refuse(self, state: CampaignState, refused: CampaignRefused) -> None:
-        """End a campaign that cannot be run."""
+        """End a campaign that cannot be run; one that is prepared has been built, so it goes on if it can."""
         results.take_build_log(self._paths, state.campaign.id)
+        if state.prepared is not None:
+            self._end_unbuildable(state, f"it cannot be built again: {refused.message}")
+            return
         self._jobs.mark_cancelled(state.campaign.id)
         self._end(state, refused)
 
@@ -219,6 +257,7 @@ class Books:
         self._jobs.drop_campaign(name)
         self.tell(name, told)
         del self.states[name]
+        self._rebuilds.forget(name)
         self._followers.pop(name, None)
 
     def resume(self, name: str, now: float) -> None:
@@ -227,7 +266,7 @@ class Books:
             kept = ledger.read(self._paths.campaign(name))
             if kept is None:
                 raise UnknownCampaign(name)
-            if kept.prepared and not all(map(os.path.exists, map(self._paths.product, kept.prepared.keys))):
+            if kept.prepared and not self._are_here(kept.prepared):
                 self._paths.campaign(name).prepared.unlink()  # it is built again
             ledger.reopen(self._paths.campaign(name))
         self._jobs.unmark_cancelled(name)

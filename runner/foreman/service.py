@@ -36,15 +36,13 @@ from runner.messages import (
 from runner.model import PROTOCOL, Outcome, Past, decode
 from runner.scheduling import feeding, leases
 from runner.scheduling import state as campaign_state
+from runner.scheduling.rebuilds import REBUILD
 from runner.scheduling.state import CampaignState
 
 log = logging.getLogger(__name__)
 
 #: Seconds for which a foreman listens to the machines' reports before it gives out the runs of campaigns that it found.
 ROUND_OF_REPORTS = 2.5
-
-#: Seconds for which nobody asks again for a product that is to be built, or delivered, once more.
-REBUILD = 5.0
 
 #: Milliseconds until a Redis that cannot write is tried again.
 PAUSE = 1000
@@ -112,7 +110,7 @@ class Foreman:
             self._take_events(inbox)
         if self._hosts.now >= self._feeds_from:
             states = list(self._books.states.values())
-            for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now):
+            for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now, self._hosts.on_trial()):
                 self._jobs.put_chunk(feed.host, feed.chunk)
 
     # ---- beginning ----
@@ -241,8 +239,8 @@ class Foreman:
         if self._is_remote:
             try:
                 curve.register(self._paths.keys, curve.WORKERS, host, key)
-            except ValueError:
-                log.warning("%s has an odd key: its slots cannot send logs", host)
+            except ValueError as error:
+                log.warning("%r has an odd name or key: its slots cannot send logs: %s", host, error)
         self._lose(lambda state, now_is: campaign_state.take_host_up(state, host, now_is))
         self._build_again(self._states())
 
@@ -272,10 +270,12 @@ class Foreman:
                 if not self._jobs.has_build(campaign):
                     self._jobs.put_build(campaign)
 
-    def _build_missing(self, state: CampaignState) -> None:
+    def _build_missing(self, state: CampaignState, missing: ProductMissing) -> None:
         """Have a campaign's product built, or delivered, again; all hosts that miss it say so every few seconds."""
         campaign, now = state.campaign.id, self._hosts.now
-        if state.cancelled or now < self._builds_from.get(campaign, 0.0) or self._jobs.has_build(campaign):
+        if state.cancelled or self._books.missing(state, missing, now):
+            return
+        if now < self._builds_from.get(campaign, 0.0) or self._jobs.has_build(campaign):
             return
         log.warning("the product of campaign %s is not here as it should be: its build job is done again", campaign)
         self._builds_from[campaign] = now + REBUILD
@@ -294,7 +294,7 @@ class Foreman:
             case CampaignRefused():
                 self._books.refuse(state, event)
             case ProductMissing():
-                self._build_missing(state)
+                self._build_missing(state, event)
             case DeliveryFailed(_, attempt):
                 self._books.lost(state, campaign_state.take_delivery_failed(state, attempt, time.time()))
             case AttemptFailed(_, past):

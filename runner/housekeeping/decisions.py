@@ -33,8 +33,7 @@ class Stored:
 
     id: str
     user: str
-    #: The snapshot; empty if nobody can tell.
-    #: Those of its project, and of what that needs.
+    #: The snapshots of its project and of those that it needs; an empty name where nobody can tell.
     commits: tuple[str, ...] = ()
     size: int = 0
     #: None while it is under way.

@@ -1,6 +1,6 @@
 """What happened: workers tell the foreman, the foreman tells the campaign's followers."""
 
-from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value
+from runner.model import Attempt, Campaign, Outcome, Past, Prepared, Value, check_name
 
 
 class Event(Value, frozen=True, tag=True):
@@ -86,6 +86,12 @@ class ProductMissing(Event, frozen=True):
 
     campaign: str
     key: str
+    #: It was delivered just now, and is not at the head whole all the same.
+    delivered: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would name files elsewhere."""
+        check_name(self.key)
 
 
 class CampaignPrepared(Event, frozen=True):
@@ -99,9 +105,11 @@ class CampaignPrepared(Event, frozen=True):
     references: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse products that the campaign does not need."""
+        """Refuse products that the campaign does not need, and parcels that would be files elsewhere."""
         if not {key for key, _ in self.references} <= set(self.prepared.keys):
             raise ValueError("a product comes along that is none of the campaign's")
+        for _, parcel in self.parcels:
+            check_name(parcel)
 
     @property
     def parcels(self) -> list[tuple[str, str]]:

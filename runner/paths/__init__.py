@@ -10,7 +10,7 @@ the first half and every worker the second::
     products/files/SHA256         the contents, those of programs as SHA256.x; products.checked: last look at all
     incoming/PARCEL/              what workers have delivered and the foreman has not taken yet
     campaigns/ID/                 the result store: campaign.json, prepared.json, build.log, runs/, failed/, records/,
-                                  lost.jsonl, end.json, and the marks cancelled, resumed, collected
+                                  lost.jsonl, end.json, and the marks cancelled, resumed, forgiven, collected
     removed.log store.lock        which campaigns were removed, and why; held while one is removed or resumed
     drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files

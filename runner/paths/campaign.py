@@ -64,6 +64,11 @@ class CampaignPaths:
         return self.root / "resumed"
 
     @property
+    def forgiven(self) -> Path:
+        """Names of the folders of failed attempts that do not count any more, as it was resumed since; one a line."""
+        return self.root / "forgiven"
+
+    @property
     def end(self) -> Path:
         """How the campaign ended; absent while it is under way."""
         return self.root / "end.json"

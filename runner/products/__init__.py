@@ -5,8 +5,21 @@ number of products names them: on the head and on each host.  ``store`` keeps th
 them from the builder to the head and from there to the hosts: only what is not there yet.
 """
 
-from runner.products.description import Item, Product, is_needed
-from runner.products.store import is_whole, keep, note_use, take
+from runner.products.description import Item, Product, is_intermediate, is_kept_apart
+from runner.products.store import is_whole, keep, note_use, take, wanted
 from runner.products.travel import ProductGone, deliver, provide
 
-__all__ = ["Item", "Product", "ProductGone", "deliver", "is_needed", "is_whole", "keep", "note_use", "provide", "take"]
+__all__ = [
+    "Item",
+    "Product",
+    "ProductGone",
+    "deliver",
+    "is_intermediate",
+    "is_kept_apart",
+    "is_whole",
+    "keep",
+    "note_use",
+    "provide",
+    "take",
+    "wanted",
+]

@@ -92,8 +92,21 @@ def is_needed(name: str, target: str | None) -> bool:
     """Say whether a file that a build has made is needed at run time, or to build another project with this one."""
     if os.path.normpath(name) == target:
         return True
-    return not name.endswith(INTERMEDIATE) and "out" not in name.split("/")[:-1]
+    return not is_intermediate(name) and not name.endswith("_m.cc")
 
 
-#: What make creates on the way; nobody needs it at run time, nor to build another project with this one.
-INTERMEDIATE = (".o", ".obj", ".d", ".gch", "_m.cc")
+def is_intermediate(name: str) -> bool:
+    """Say whether a file is what make and others create on the way, and go on from the next time."""
+    *folders, file = name.split("/")
+    return file.endswith(_INTERMEDIATE) or file in _NOTES or not _APART.isdisjoint(folders)
+
+
+def is_kept_apart(name: str) -> bool:
+    """Say whether a file is in one of the folders for what is created on the way."""
+    return not _APART.isdisjoint(name.split("/")[:-1])
+
+
+#: Nobody needs them at run time, nor to build another project with this one.
+_INTERMEDIATE = (".o", ".obj", ".lo", ".d", ".dep", ".depend", ".Po", ".Plo", ".gch", ".pch")
+_NOTES = ("CMakeCache.txt", ".ninja_deps", ".ninja_log")
+_APART = {"out", "CMakeFiles", ".deps", "__pycache__"}

@@ -158,14 +158,19 @@ def describe(paths: LabPaths, product: Product, *, checked: bool) -> bool:
     return True
 
 
+def wanted(tree: Path, names: Iterable[str], target: str | None) -> list[str]:
+    """Return those of the files that are new or changed in a tree that belong into a product."""
+    return sorted(name for name in names if is_needed(name, target) and (tree / name).is_file())
+
+
 def keep(paths: LabPaths, described: Product, tree: Path, made: Iterable[str]) -> Product:
     """Put what a build made into the store, and return the product with its files.
 
-    ``described``: all else that is said of it; ``made``: the files that are new or changed in the tree.
+    ``described``: all else that is said of it; ``made``: the files, as :func:`wanted` returns them.
     """
     half = _half(paths, described.key)
     with usage.held(lock_of(paths.products)):
-        items = [_keep_file(paths, tree, name, half) for name in sorted(made) if _is_wanted(tree, name, described)]
+        items = [_keep_file(paths, tree, name, half) for name in made]
         product = msgspec.structs.replace(described, files=tuple(items))
         half.rmdir()
         describe(paths, product, checked=True)
@@ -177,10 +182,6 @@ def _half(paths: LabPaths, key: str) -> Path:
     half = paths.product(key).with_name(f".{key[:20]}-{uuid.uuid4().hex[:8]}")
     half.mkdir(parents=True)
     return half
-
-
-def _is_wanted(tree: Path, name: str, product: Product) -> bool:
-    return is_needed(name, product.target) and (tree / name).is_file()
 
 
 def _keep_file(paths: LabPaths, tree: Path, name: str, half: Path) -> Item:

@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -26,6 +27,7 @@ from runner.report.text import (
     over_line,
     prepared_line,
     repeated_line,
+    unheard_line,
     variables,
     write,
 )
@@ -69,6 +71,8 @@ class LiveView:
         self._batch: list[str] = []
         self._batched = 0
         self._width = screen.width
+        #: Why the campaign waits, in the lab's words; and that nothing is heard of the lab.
+        self._why = self._unheard = ""
         # No thread of rich's, and the process's streams stay what they are: the client's loop alone writes.
         self._live = Live(
             console=screen, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
@@ -81,7 +85,7 @@ class LiveView:
 
     def event(self, event: messages.AnyEvent) -> None:
         """Take notice; show the list of runs and the first failures as lines above the picture."""
-        now = self._clock()
+        now, self._why = self._clock(), ""
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
             case messages.CampaignPrepared(prepared=prepared) if not before.runs:
@@ -104,13 +108,23 @@ class LiveView:
         if self._batched >= BATCH:
             self._above()
 
+    def waits(self, why: str) -> None:
+        """Have the reason in the picture until something happens."""
+        self._why = why
+
+    def unheard(self, seconds: float) -> None:
+        """Have that in the picture if it is long."""
+        self._unheard = unheard_line(seconds)
+
     def tick(self) -> None:
-        """Draw the picture anew."""
+        """Draw the picture anew; where nothing runs, it says why."""
         self._flush()
         self._follow_width()
         height = self._screen.height
         rows = height // 2 if self._console_above else height - SPARE_ROWS
-        self._live.update(picture(self._progress, self._clock(), max(1, rows)), refresh=True)
+        told = self._unheard or ("" if self._progress.running else one_line(self._why))
+        said = wrap(told, max(20, self._screen.width - 3))
+        self._live.update(picture(self._progress, self._clock(), max(1, rows), said), refresh=True)
 
     def close(self) -> None:
         """Remove the picture; the lines above it stay."""
@@ -158,13 +172,17 @@ class LiveView:
             self._screen.control(Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * folded))
 
 
-def picture(progress: Progress, now: float, rows: int) -> RenderableType:
-    """Return what the live region shows, in at most so many rows: the campaign, and a row per slot."""
+def picture(progress: Progress, now: float, rows: int, said: Sequence[str] = ()) -> RenderableType:
+    """Return what the live region shows, in at most so many rows: the campaign, and a row per slot.
+
+    ``said``: lines that say why nothing happens.
+    """
+    reasons = [Text(f"  {line}", style="yellow", no_wrap=True) for line in said[: rows - 1]]
     title = one_line(f"{progress.campaign} {progress.config}")
     if not progress.total:
         phase = build_words(progress, now) if progress.building else progress.phase.value
         state = f"{title}: {phase}… {duration(now - progress.since)}"
-        return Text(state, no_wrap=True, overflow="ellipsis")
+        return Group(Text(state, no_wrap=True, overflow="ellipsis"), *reasons)
     campaign = Table.grid(padding=(0, 1), expand=True)
     campaign.add_column(no_wrap=True, max_width=30)
     campaign.add_column(ratio=1, min_width=4)
@@ -175,9 +193,9 @@ def picture(progress: Progress, now: float, rows: int) -> RenderableType:
         (item for item in progress.slots.items() if progress.waiting or item[1] is not None),
         key=lambda item: _in_order(item[0]),
     )
-    free = rows - 1
+    free = rows - 1 - len(reasons)
     shown = slots if len(slots) <= free else slots[: max(0, free - 1)]
-    parts: list[RenderableType] = [campaign]
+    parts: list[RenderableType] = [campaign, *reasons]
     if shown:
         parts.append(_slot_rows(progress, shown, now))
     if free and len(shown) < len(slots):

@@ -89,6 +89,8 @@ class Progress:
     #: When the present phase began.
     since: float
     phase: Phase = Phase.WAITING
+    #: Has the project, or one that it needs, something to build?
+    builds: bool = True
     #: What is built, while something is built and it is known how far that is.
     building: Building | None = None
     #: The campaign's runs by number; empty until the program has listed them.
@@ -162,6 +164,8 @@ class Progress:
         """Return where the campaign stands after an event of it."""
         new = self
         match event:
+            case messages.CampaignTaken(what=what):
+                new = replace(self, builds=any((what.build.commands, *(one.build.commands for one in what.references))))
             case messages.BuildStarted(what=what) if not self.runs:
                 new = self._builds(Building(what, 0, None) if what else None, now)
             case messages.BuildProgressed(done=done, total=total, what=what) if not self.runs:

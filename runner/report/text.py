@@ -17,6 +17,9 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066
 #: Characters of an error, or of a list of runs, that people are told; log and manifest have all of it.
 LONGEST = 400
 
+#: Seconds for which a lab that is well may say nothing: it is asked after three.
+UNHEARD = 5.0
+
 
 def harmless(text: str) -> str:
     """Return text whose control characters, but tab and newline, are replaced by signs that show them."""
@@ -90,7 +93,7 @@ def prepared_line(before: Progress, prepared: model.Prepared, now: float) -> str
     if before.phase is Phase.BUILDING:
         build = f"built in {duration(now - before.since)}"
     else:
-        build = "built" if prepared.built else "nothing to build"
+        build = "built" if prepared.built else "already built" if before.builds else "nothing to build"
     return f"{one_line(before.config)}: {build}, {count(len(prepared.runs), 'run')}"
 
 
@@ -106,6 +109,11 @@ def build_words(progress: Progress, now: float) -> str:
     else:
         far = f": {count(building.done, 'file')}" if building.done else ""
     return f"building {one_line(building.what)}{far}"
+
+
+def unheard_line(seconds: float) -> str:
+    """Return that the lab is silent; empty while it need not have said anything."""
+    return f"nothing heard from the lab for {duration(seconds)}" if seconds >= UNHEARD else ""
 
 
 def over_line(progress: Progress, outcome: model.Outcome, log: Path | None) -> str:

@@ -1,5 +1,6 @@
 """Who tells the person about a campaign while it runs: a live view on a terminal, plain lines elsewhere."""
 
+import re
 import time
 from collections.abc import Mapping
 from enum import IntEnum
@@ -19,8 +20,9 @@ from runner.report.text import (
     write,
 )
 
-#: Seconds between two lines that say how far a build is; of one that takes long, a part of what it has taken so far.
-BUILD_PULSE, BUILD_PULSE_PART = 10.0, 0.05
+#: Seconds between two lines that say how far a build is, of one that takes long a part of what it has taken so far; and
+#: until it is said why nothing happens.
+PULSE, PART_OF_BUILD = 10.0, 0.05
 
 
 class Verbosity(IntEnum):
@@ -42,6 +44,12 @@ class View(Protocol):
 
     def log(self, run: str, text: str) -> None:
         """Show whole lines of a console, without the last newline; ``run`` names it: ``General #14``."""
+
+    def waits(self, why: str) -> None:
+        """Take notice of where the campaign is, and why it waits, in the lab's words; asked when it says nothing."""
+
+    def unheard(self, seconds: float) -> None:
+        """Take notice of how long nothing was heard from the lab."""
 
     def tick(self) -> None:
         """Show what has changed; to be called about four times a second."""
@@ -75,6 +83,12 @@ class QuietView:
     def log(self, run: str, text: str) -> None:
         """Say nothing."""
 
+    def waits(self, why: str) -> None:
+        """Say nothing."""
+
+    def unheard(self, seconds: float) -> None:
+        """Say nothing."""
+
     def tick(self) -> None:
         """Flush what was written."""
         self._stderr.flush()
@@ -103,8 +117,10 @@ class PlainView:
         self._console = console
         self._log_path = log_path
         self._clock = clock
-        #: When it was told last how far the build is.
-        self._told = 0.0
+        #: When it was told last how far the build is, and when something happened last.
+        self._told, self._happened = 0.0, progress.since
+        #: Why the campaign waits, as it was told last, without numbers.
+        self._reason = ""
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
@@ -114,7 +130,7 @@ class PlainView:
 
     def event(self, event: messages.AnyEvent) -> None:
         """Write a line about the build, the list of runs, or a run that is over."""
-        now = self._clock()
+        now = self._happened = self._clock()
         before, self._progress = self._progress, self._progress.after(event, now)
         match event:
             case messages.BuildStarted() if not before.runs:
@@ -135,12 +151,23 @@ class PlainView:
 
     def _pulse(self, now: float) -> float:
         """Return the seconds that pass at least before the next line about the build: an hour is a few dozen lines."""
-        return max(BUILD_PULSE, (now - self._progress.since) * BUILD_PULSE_PART)
+        return max(PULSE, (now - self._progress.since) * PART_OF_BUILD)
 
     def log(self, run: str, text: str) -> None:
         """Write the lines, however long they are."""
         if self._console is not None:
             write(self._console, log_lines(run, text))
+
+    def waits(self, why: str) -> None:
+        """Write a line where nothing has happened for a while, once for each reason."""
+        reason = re.sub(r"\d+", "#", why)
+        idle = not self._progress.running and self._clock() - self._happened >= PULSE
+        if idle and reason != self._reason:
+            self._reason = reason
+            self.note(f"{self._progress.config}: {why}")
+
+    def unheard(self, seconds: float) -> None:
+        """Say nothing: that the lab does not answer is a note."""
 
     def tick(self) -> None:
         """Flush what was written."""

@@ -56,8 +56,9 @@ def _why_not_built(state: CampaignState, machines: Sequence[MachineStatus], now:
     if not machines:
         return "No machine has told of itself yet, so nobody builds the program."
     waited = f"nothing has been heard of it for {now - state.build_renewed:.0f} s"
-    away = [f"{machine.name} is {machine.state}: {machine.reason}" for machine in machines if machine.state == "away"]
-    return f"The build job waits for a builder; {waited}. {_sentences(away)}".strip()
+    # A machine that somebody has drained builds on, one that is about to be stopped does not.
+    gone = [one for one in machines if one.state == "away" or (one.report and one.report.draining)]
+    return f"The build job waits for a builder; {waited}. {_troubles(gone)}".strip()
 
 
 # ---- all of a campaign -------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def _why_waiting(state: CampaignState, machines: Sequence[MachineStatus], all_st
     if not machines:
         return "no machine has told of itself yet."
     others = [machine for machine in machines if machine.state != "ready"]
-    troubled = _sentences([f"{machine.name} is {machine.state}: {machine.reason}" for machine in others])
+    troubled = _troubles(others)
     ready = [machine.name for machine in machines if machine.state == "ready" and _slots(machine)]
     if not ready:
         return f"no machine takes runs. {troubled}".strip()
@@ -158,6 +159,13 @@ def _why_waiting(state: CampaignState, machines: Sequence[MachineStatus], all_st
     rivals = sorted(other.campaign.id for other in all_states if other is not state and other.in_flight)
     shared = f", which campaign {_and(rivals)} {'uses' if len(rivals) == 1 else 'use'} too" if rivals else ""
     return f"all slots of {_and(ready)} are busy{shared}. {troubled}".strip()
+
+
+def _troubles(machines: Sequence[MachineStatus]) -> str:
+    """Return what is the matter with machines, and which command helps where they do not say so themselves."""
+    told = [f"{machine.name} is {machine.state}: {machine.reason}" for machine in machines]
+    silent = any(machine.state == "away" for machine in machines)
+    return _sentences([*told, *(["labfleet doctor finds out why nothing is heard"] if silent else [])])
 
 
 def _slots(machine: MachineStatus) -> int:

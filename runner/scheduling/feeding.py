@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from runner.model import Chunk
@@ -39,11 +40,14 @@ def chunk_size(state: CampaignState, slots: int) -> int:
     return max(1, min(round(CHUNK_SECONDS / seconds), fair))
 
 
-def next_feeds(states: list[CampaignState], hosts: dict[str, int], now: float = 0.0) -> list[Feed]:
+def next_feeds(
+    states: list[CampaignState], hosts: dict[str, int], now: float = 0.0, on_trial: Collection[str] = ()
+) -> list[Feed]:
     """Return the chunks to queue now, and note them as under way.
 
     Each host's queue is kept only slightly ahead of its slots; campaigns take turns, the one with the least under way
-    first; a campaign's own limit (``jobs``) counts its chunks under way.
+    first; a campaign's own limit (``jobs``) counts its chunks under way.  A host ``on_trial`` gets one run at a time:
+    no more is lost if it fails again.
     """
     feeds: list[Feed] = []
     room = _room(states, hosts)
@@ -51,7 +55,7 @@ def next_feeds(states: list[CampaignState], hosts: dict[str, int], now: float = 
     while True:
         ready = [state for state in states if state.waiting and not _at_limit(state)]
         ready.sort(key=lambda state: len(state.in_flight))
-        feed = next((feed for state in ready if (feed := _feed(state, room, slots, now))), None)
+        feed = next((feed for state in ready if (feed := _feed(state, room, slots, now, on_trial))), None)
         if feed is None:
             return feeds
         room[feed.host] -= 1
@@ -73,20 +77,22 @@ def _at_limit(state: CampaignState) -> bool:
     return state.campaign.jobs is not None and len(state.in_flight) >= state.campaign.jobs
 
 
-def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float) -> Feed | None:
+def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float, on_trial: Collection[str]) -> Feed | None:
     """Take the campaign's next chunk for the host with the most room; None if no host has any."""
     if not room:
         return None
     seconds = state.run_seconds
     size = chunk_size(state, slots)
     ahead = AHEAD if seconds is not None and size * seconds < AHEAD_SECONDS else 0
-    host = max(room, key=lambda name: room[name])
-    if room[host] + ahead <= 0:
+    places = {name: free + (0 if name in on_trial else ahead) for name, free in room.items()}
+    host = max(places, key=lambda name: places[name])
+    if places[host] <= 0:
         return None
-    attempts = tuple(state.waiting.popleft() for _ in range(_together(state, size)))
+    attempts = tuple(state.waiting.popleft() for _ in range(_together(state, 1 if host in on_trial else size)))
     state.chunks += 1
     shared = len(attempts) > 1 and state.shareable is True
-    chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared)
+    key = state.prepared.key if state.prepared else ""
+    chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared, key)
     state.in_flight[chunk.id] = InFlight(host, attempts, renewed=now)
     return Feed(host, chunk)
 

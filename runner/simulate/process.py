@@ -39,7 +39,7 @@ class Work:
 
     def environment(self, private: PrivateDirectory) -> dict[str, str]:
         """Return the environment of a process in a private directory."""
-        return omnetpp.with_libraries(self.campaign.environment, str(private.top), self.prepared.libraries)
+        return omnetpp.with_libraries(self.campaign.run_environment, str(private.top), self.prepared.libraries)
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,7 @@ class SimulationProcess:
             command=self.command,
             files=tuple(self._file(path) for path in files),
             log_size=begun.log.size,
+            key=self._work.prepared.key,
         )
 
     def _file(self, path: str) -> File:

@@ -43,6 +43,9 @@ REBUILD = 3.0
 #: Seconds that a run may take which is done again to find out whether it may share a process.
 PROOF_SECONDS = 60.0
 
+#: What runs have in common of which one has shown whether they may share a process.
+_Kind = tuple[tuple[str, ...], tuple[str, ...], str, Launch, tuple[tuple[str, str], ...]]
+
 
 class Slot:
     """Does one chunk after the other on this host."""
@@ -58,7 +61,7 @@ class Slot:
         self._to_uploader.connect(self._paths.endpoint("uploader"))
         #: The directory of the chunk's next process, if the one before it left it as it was.
         self._private: PrivateDirectory | None = None
-        self._may_share_of: dict[tuple[str, str, Launch], bool] = {}
+        self._may_share_of: dict[_Kind, bool] = {}
         #: Holds the checkout of the present campaign.
         self._use = ExitStack()
         self._works: dict[str, tuple[Campaign, Prepared, Path, dict[str, Path], dict[int, Run]]] = {}
@@ -120,9 +123,12 @@ class Slot:
             self._simulate_together(work, self._waiting if self._shared else self._waiting[:1])
 
     def _work(self) -> Work | None:
-        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more."""
-        name = self._chunk.campaign
-        if name not in self._works:
+        """Return what the chunk's runs have in common; asked for once per campaign.  None: nobody wants it any more.
+
+        A campaign that was resumed may have another product than before.
+        """
+        name, key = self._chunk.campaign, self._chunk.key
+        if name not in self._works or key not in ("", self._works[name][1].key):
             campaign = chosen(self._lab.campaign(name))
             prepared = self._lab.prepared(name)
             self._works = {}  # the checkout of the campaign before may be removed from now on
@@ -260,6 +266,11 @@ class Slot:
             pass  # it looks into the spool from time to time
 
 
-def _kind(work: Work) -> tuple[str, str, Launch]:
-    """Return what decides whether runs may share a process: the program, the configuration, and how it is started."""
-    return work.prepared.key, work.campaign.config, work.campaign.launch
+def _kind(work: Work) -> _Kind:
+    """Return what decides whether runs may share a process: the program, what it reads, and how it is started.
+
+    The keys leave ini and NED files out, which say what is simulated and recorded; the trees have them.
+    """
+    campaign = work.campaign
+    trees = (campaign.tree, *(reference.tree for reference in campaign.references))
+    return work.prepared.keys, trees, campaign.config, campaign.launch, tuple(campaign.own_environment.items())

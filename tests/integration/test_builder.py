@@ -8,13 +8,13 @@ import msgspec
 import pytest
 import zmq
 
-from runner import repository
+from runner import repository, usage
 from runner.build import Builder
 from runner.head import SameMachine
 from runner.holdings import Lease
 from runner.line import Line
 from runner.log_stream import Sender
-from runner.machine import Machine
+from runner.machine import Machine, WorkerSettings
 from runner.messages import BuildStarted, CampaignPrepared, CampaignRefused, Held
 from runner.model import Build, Campaign, Launch
 from runner.paths import LabPaths
@@ -71,7 +71,7 @@ class NotedLease(Lease):
 class World:
     """A builder that runs in a thread, a head that may fail, and a test in the place of the foreman."""
 
-    def __init__(self, lab: Lab, build: Build = Build()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, lab: Lab, build: Build = Build(), image: str = "") -> None:  # noqa: B008 (frozen)
         (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")
         (lab.root / "simulate").chmod(0o755)
         self.paths, self.store = lab.paths, lab.store
@@ -79,7 +79,8 @@ class World:
         self.head, self.lease, self.line = ShakyHead(lab.store), NotedLease(), Line(self.foreman)
         self.line.start()
         self._sender = Sender(zmq.Context.instance(), "ipc:///nowhere")
-        machine = Machine("w1", lab.paths, 1, "", "", "", "", "", "")
+        settings = WorkerSettings("w1", "", "", "", "", 22, 1, True, (), False, image) if image else None
+        machine = Machine("w1", lab.paths, 1, "", "", "", "", "", "", settings)
         self._builder = Builder(machine, self.foreman, self.head, self._sender, self.line, self.lease)
         self.begin_anew()
 
@@ -136,6 +137,28 @@ def test_a_head_that_is_away_for_a_moment_ends_no_campaign(
     assert caplog.text.count("Connection refused") == 2
 
 
+@pytest.mark.parametrize("what", ["fetch_commit", "fetch"])
+def test_a_builder_that_waits_for_the_head_locks_nothing_that_others_need(world: World, what: str) -> None:
+    # Given a head that is away, and a builder that waits for it
+    world.head.failures[what] = 1_000_000
+    world.job.start()
+    eventually(lambda: world.head.failures[what] < 999_998, "the second try")
+    # When others of this host need what it would have locked: products, mirrors, checkouts
+    locks = [*world.paths.home.rglob("*.lock"), *world.paths.home.rglob("*.use")]
+    assert locks
+
+    def is_free(lock: Path) -> bool:
+        with usage.if_free(lock, 0.0) as free:
+            return free
+
+    # Then they have it, and when the head is back, the campaign is prepared
+    for lock in locks:
+        eventually(lambda lock=lock: is_free(lock), f"{lock}")  # type: ignore[misc]
+    world.head.failures[what] = 0
+    assert world.is_through()
+    assert [type(event) for event in world.foreman.told] == [CampaignPrepared]
+
+
 def test_a_builder_that_waits_for_the_head_ends_when_nobody_wants_the_campaign(world: World) -> None:
     # Given a head that is away, and a builder that waits for it, and has its job meanwhile
     world.head.failures["fetch"] = 1000
@@ -147,6 +170,22 @@ def test_a_builder_that_waits_for_the_head_ends_when_nobody_wants_the_campaign(w
     world.foreman.is_cancelled = True
     assert world.is_through()
     assert world.foreman.told == []
+
+
+def test_another_image_makes_another_product(lab: Lab) -> None:
+    # Given builders of labs with two images, when they prepare the same campaign
+    prepared = []
+    for image in ("labfleet-worker:one", "labfleet-worker:two"):
+        world = World(lab, image=image)
+        world.job.start()
+        assert world.is_through()
+        (event,) = world.foreman.told
+        assert isinstance(event, CampaignPrepared)
+        prepared.append(event.prepared)
+        world.close()
+    # Then they do not take each other's product, and each says which image made its own
+    assert prepared[0].key != prepared[1].key
+    assert ["image labfleet-worker:one" in one.toolchain for one in prepared] == [True, False]
 
 
 def test_a_build_that_was_cancelled_is_no_refusal(lab: Lab) -> None:

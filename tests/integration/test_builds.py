@@ -75,6 +75,36 @@ def test_a_project_of_cmakes_is_built_step_by_step(lab: LocalLab, tmp_path: Path
     assert steps(lab, project, pattern) == []
 
 
+@pytest.mark.parametrize("said_by", ["itself", "its labfleet.toml", "who needs it"])
+def test_a_command_that_reads_ini_files_is_run_when_they_change(lab: LocalLab, tmp_path: Path, said_by: str) -> None:
+    # Given a project that is built by a script which writes an ini file's text into the program
+    folder = tmp_path / "generated"
+    command = f'build = "sh gen.sh"  # {tmp_path}\n'
+    script = "{ echo '#!/bin/sh'; cat omnetpp.ini | sed 's/^/# /'; tail -n +2 template; } >model; chmod +x model\n"
+    template = "#\nmkdir -p results; case \"$*\" in *'-q runs'*) echo 'Run 0: $repetition=0'; exit;; esac\n"
+    template += 'cp "$(dirname $0)/model" results/General-#0.sca\n'
+    write(folder, gen_dot_sh=script, template=template, omnetpp_dot_ini="[General]\nx = 1\n")
+    project = folder
+    if said_by == "itself":
+        write(folder, labfleet_dot_toml=f'program = "./model"\n{command}')
+    else:
+        project = write(
+            tmp_path / "user", omnetpp_dot_ini="[General]\n", model="#!/bin/sh\nexec ../generated/model $*\n"
+        )
+        (project / "model").chmod(0o755)
+        own, theirs = ("", command) if said_by == "who needs it" else (command, "")
+        write(folder, labfleet_dot_toml=own)
+        write(project, labfleet_dot_toml=f'program = "./model"\n[[reference]]\npath = "../generated"\n{theirs}')
+    result = project / "results" / "General-#0.sca"
+    said = lab("campaign", cwd=project)
+    assert said.status == 0, said.stderr
+    assert "# x = 1\n" in result.read_text()
+    # When the ini file is changed, then the program has the new text
+    write(folder, omnetpp_dot_ini="[General]\nx = 2\n")
+    assert lab("campaign", cwd=project).status == 0
+    assert "# x = 2\n" in result.read_text()
+
+
 def test_a_builder_that_is_killed_in_the_middle_of_a_link_leaves_nothing_that_is_used(
     own_lab: LocalLab, tmp_path: Path
 ) -> None:

@@ -255,6 +255,22 @@ def test_a_checkout_that_was_cut_short_is_made_anew(lab: Lab) -> None:
     assert [path.name for path in checkout.parent.glob(".*")] == []
 
 
+def test_a_checkout_is_not_trusted_after_the_machine_was_off(lab: Lab) -> None:
+    # Given a checkout of which a power failure has left a file without its bytes
+    wanted = lab.submit()
+    checkout = lab.checkout(wanted)
+    for path, text in ((checkout / "omnetpp.ini", ""), (use_of(checkout), "an earlier boot")):
+        path.chmod(0o644)
+        path.write_text(text)
+    # When it is needed again, then it is whole
+    assert (lab.checkout(wanted) / "omnetpp.ini").read_text() == "[General]\n"
+    assert [path.name for path in checkout.parent.glob(".*")] == []
+    # … and stays as it is until the next time
+    (checkout / "omnetpp.ini").chmod(0o644)
+    (checkout / "omnetpp.ini").write_text("mine")
+    assert (lab.checkout(wanted) / "omnetpp.ini").read_text() == "mine"
+
+
 def test_products_of_what_is_needed_come_to_the_head_too(lab: Lab, tmp_path: Path) -> None:
     # Given a builder, a project that needs no compiler, and one that it needs, with a shared library
     (lab.root / "simulate").write_text("#!/bin/sh\necho 'Run 0: $repetition=0'\n")

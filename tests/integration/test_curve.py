@@ -103,3 +103,11 @@ def test_what_is_no_key_is_not_registered(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="CURVE"):
         curve.register(tmp_path, PEOPLE, "ada", key)
     assert not list(tmp_path.rglob("*.key"))
+
+
+@pytest.mark.parametrize("name", ["../people/ada", "..", "", "/tmp"])
+def test_a_machine_s_name_is_no_way_into_another_folder(world: World, name: str) -> None:
+    # Given a worker that would like to be Ada, when it calls itself so, then it is not
+    with pytest.raises(ValueError, match="is no name"):
+        world.register(WORKERS, name)
+    assert not (world.folder / PEOPLE).exists()

@@ -14,6 +14,7 @@ import pytest
 import zmq
 from msgspec.structs import replace
 
+from runner import ledger
 from runner.errors import LabFailed
 from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect, host_queue
 from runner.lab import ForemanClient, Lab
@@ -25,6 +26,7 @@ from runner.messages import (
     AttemptFailed,
     CampaignEnded,
     CampaignPrepared,
+    CampaignRefused,
     Campaigns,
     CampaignTaken,
     Cancel,
@@ -183,6 +185,11 @@ class World:
     def has_ended(self) -> bool:
         """Say whether the client has been told that the campaign has ended."""
         return bool(self.heard(CampaignEnded))
+
+    def ended_with(self, name: str) -> CampaignEnded | CampaignRefused | None:
+        """Return how a campaign ended, as the store has it; None while it has not."""
+        end = ledger.read_end(self.paths.campaign(name))
+        return end.told if end else None
 
     def close(self) -> None:
         """End everything."""
@@ -761,6 +768,119 @@ def test_a_product_that_is_found_damaged_is_built_again(world: World) -> None:
     eventually(lambda: world.reported() > reported + 1, "time to do so")
     assert builds(world) == ["c1"]
     assert not world.heard(CampaignEnded)
+
+
+def test_what_a_worker_calls_a_product_names_no_file_elsewhere(world: World) -> None:
+    # Given a campaign under way, and somebody with a worker's password
+    world.begin()
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    missing = b'{"type":"ProductMissing","campaign":"c1","key":"%s"}'
+    prepared = b'{"key":"k","built":true,"program":["x"],"toolchain":"","runs":[]}'
+    arrived = b'{"type":"CampaignPrepared","campaign":"c1","parcel":"%s","prepared":' + prepared + b"}"
+    # When they tell of products and parcels by names that lead elsewhere
+    names = [b"../campaigns", b"..", b"/etc", b"a/b", b"a\\nb"]
+    for name in names:
+        world.redis.xadd("labfleet:events", {"event": missing % name})
+        world.redis.xadd("labfleet:events", {"event": arrived % name})
+    # Then all of it is refused, nothing is built for it, and everything is where it was
+    refused = "refused a malformed event"
+    eventually(lambda: world.said().count(refused) == 2 * len(names), "that all are refused")
+    assert builds(world) == []
+    assert world.paths.campaign("c1").campaign.exists()
+    assert len(world.other.status().campaigns) == 1
+
+
+def _again(world: World, chunk: Chunk, event: Event) -> CampaignEnded:
+    """Have the product of a campaign built again that is nowhere, and return how the campaign ended."""
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    world.workers.post(ProductMissing("c1", "k"))
+    eventually(lambda: builds(world) == ["c1"], "the build job")
+    world.redis.delete(f"rq:queue:{BUILD_QUEUE}")
+    world.workers.post(event)
+    eventually(lambda: world.workers.is_unwanted("c1", chunk.id), "that the slot need not wait any more")
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts))
+    eventually(world.has_ended, "the end")
+    return world.heard(CampaignEnded)[0]
+
+
+def test_a_campaign_whose_program_cannot_be_had_again_ends_and_goes_on_with_another_when_it_is_resumed(
+    world: World,
+) -> None:
+    # Given a campaign of three runs, one of them done, whose product gets lost
+    first = world.begin(runs=3)
+    assert first.key == "k"
+    world.deliver(first.attempts[0])
+    world.workers.post(ChunkEnded("c1", first.id, "red"))
+    chunk = world.chunk_of(Attempt(1, 1))
+    world.take(chunk)
+    # When the tool chain has changed since, so building again makes another one
+    listed = tuple(Run(number, {}) for number in range(3))
+    other = CampaignPrepared("c1", Prepared("other", True, ("x",), "", listed))
+    ended = _again(world, chunk, other)
+    # Then no run is given that one, and the campaign ends and says why
+    assert ended.cancelled
+    assert "compiler, OMNeT++ or image changed; who resumes" in ended.reason
+    # … and when it is resumed, then it is built anew, and its other runs are done with that
+    world.other.ask(Resume("c1"))
+    eventually(lambda: builds(world) == ["c1"], "the build job")
+    assert world.chunks() == []
+    world.workers.post(other)
+    assert world.chunk_of(Attempt(1, 1)).key == "other"
+
+
+def test_a_campaign_whose_program_cannot_be_built_again_ends_and_keeps_what_is_done(world: World) -> None:
+    # Given a campaign under way whose product gets lost
+    chunk = world.begin(runs=2)
+    # When building it again fails
+    ended = _again(world, chunk, CampaignRefused("c1", 3, "g++: internal compiler error", ""))
+    # Then it ends as one that was cancelled, with that reason
+    assert ended.cancelled
+    assert "it cannot be built again: g++: internal compiler error" in ended.reason
+    assert not world.heard(CampaignRefused)
+
+
+def test_a_head_that_damages_what_it_is_given_does_not_let_it_be_built_for_ever(world: World) -> None:
+    # Given a campaign that is being built, and one that is under way
+    chunk = world.begin()
+    world.other.ask(Submit(campaign("c2")))
+    # When what the builder delivers is never there whole
+    for name in ("c1", "c2"):
+        for _ in range(3):
+            arrived = CampaignPrepared(name, Prepared("k", True, ("x",), "", (Run(0, {}),)), "k.1.product")
+            world.workers.post(arrived)
+    # Then the first is refused, with what is to be done
+    eventually(lambda: world.ended_with("c2"), "the end of the one that is not built")
+    refused = world.ended_with("c2")
+    assert isinstance(refused, CampaignRefused)
+    assert "built 3 times in a row" in refused.message
+    assert "the head's disk; labfleet resume c2" in refused.hint
+    # … and the other one ends when its run has, whose results are kept
+    eventually(lambda: world.workers.is_unwanted("c1", chunk.id), "that nobody wants its run")
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red", chunk.attempts))
+    eventually(world.has_ended, "the end of the other one")
+    assert "the head's disk; labfleet resume c1" in world.heard(CampaignEnded)[0].reason
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CampaignPrepared("c1", Prepared("other", False, ("x",), "", (Run(0, {}),))),
+        CampaignRefused("c1", 3, "the disk is full", ""),
+    ],
+)
+def test_a_build_job_that_is_done_twice_changes_nothing_where_the_product_is_there(world: World, event: Event) -> None:
+    # Given a campaign under way, and its product
+    chunk = world.begin()
+    product(world.paths, "k", 0.0, size=1000)
+    # When a second build job of it comes to something else
+    world.workers.post(event)
+    # Then the campaign goes on to its end
+    world.deliver(chunk.attempts[0])
+    world.holds = ()
+    eventually(world.has_ended, "the end")
+    assert not world.heard(CampaignEnded)[0].cancelled
 
 
 def test_a_campaign_is_prepared_when_its_product_has_arrived_whole(world: World, tmp_path: Path) -> None:

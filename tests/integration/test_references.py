@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from runner import upstream
+from runner.errors import LabFailed
+from runner.paths import LabPaths
 from tests.lab_fixture import LocalLab, Said, manifest
-from tests.needed_projects import library, program, write
+from tests.needed_projects import MAIN, library, program, write
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
 
@@ -205,6 +208,34 @@ def test_one_that_is_elsewhere_is_put_beside_and_makefiles_are_told(lab: LocalLa
     assert options[options.index("-n") + 1] == ".;../greet/src"
 
 
+def test_libraries_in_a_persons_library_path_do_not_take_the_place_of_built_ones(
+    lab: LocalLab, model: Path, tmp_path: Path
+) -> None:
+    # Given a model with a library of its own, and one that it needs
+    write(
+        model,
+        own__Makefile="TARGET = libown.so\n$(TARGET): own.cc\n\t$(CXX) -shared -fPIC -o $@ $<\n",
+        own__own_dot_cc='const char *own() { return "own"; }\n',
+        labfleet_dot_toml='build = ["make -C own", "make"]\n[[reference]]\npath = "../greet"\n',
+        main_dot_cc=MAIN.replace("greet()", "own(), greet()")
+        .replace("%s", "%s %s", 1)
+        .replace("int main", "const char *own();\nint main", 1),
+    )
+    makefile = (model / "Makefile").read_text()
+    (model / "Makefile").write_text(makefile.replace("-lgreet\n%", "-lgreet -Lown -lown\n%"))
+    # Given other states of both in a folder that LD_LIBRARY_PATH names
+    for name in ("greet", "own"):
+        file = write(tmp_path / "stale", **{f"{name}_dot_cc": f'const char *{name}() {{ return "stale"; }}\n'})
+        source = file / f"{name}.cc"
+        command = ["g++", "-shared", "-fPIC", "-o", str(file / f"lib{name}.so"), str(source)]
+        subprocess.run(command, check=True)
+    # When the model is run
+    said = lab("campaign", cwd=model, env={"LD_LIBRARY_PATH": str(tmp_path / "stale")})
+    assert said.status == 0, said.stderr
+    # Then what was built is what ran
+    assert told_by(model)[0] == "own hello made"
+
+
 def test_a_program_of_omnetpps_own_loads_the_libraries_that_are_needed(
     lab: LocalLab, greet: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +263,84 @@ def test_a_reference_may_say_how_it_is_built(lab: LocalLab, model: Path) -> None
     # When the model is run, then they are what built it
     done(lab, model)
     assert manifest(model)["references"][0]["commands"] == [["sh", "-c", command]]
+
+
+# ---- what its environment has to do with a build ---------------------------------------------------------------
+
+#: Makes the library's header say what a variable holds.
+SAYS = 'echo "#define MADE \\"$$(cat $<)\\"" > $@'
+
+
+def saying(greet: Path, variable: str) -> None:
+    """Have the library say what a variable holds when it is built."""
+    makefile = greet / "src" / "Makefile"
+    assert SAYS in makefile.read_text()
+    makefile.write_text(makefile.read_text().replace(SAYS, SAYS.replace("$$(cat $<)", f"$({variable})")))
+
+
+def test_a_variable_of_the_shell_that_a_makefile_names_makes_another_product(lab: LocalLab, model: Path) -> None:
+    # Given a library that reads a variable when it is built, and was built with one value
+    saying(model.parent / "greet", "WITH_RADIO")
+    terminal = {"TERM": "dumb", "SSH_TTY": "/dev/pts/1", "WITH_RADIO": "no"}
+    assert lab("campaign", cwd=model, env=terminal).status == 0
+    assert told_by(model)[0] == "hello no"
+    # When it has another one, then it is built with that
+    assert lab("campaign", cwd=model, env={**terminal, "WITH_RADIO": "yes"}).status == 0
+    assert told_by(model)[0] == "hello yes"
+    # When it has the first one again, in another terminal, then nothing is built
+    assert lab("campaign", cwd=model, env={"TERM": "xterm", "SSH_TTY": "/dev/pts/2", "WITH_RADIO": "no"}).status == 0
+    assert steps(lab, model) == []
+    assert told_by(model)[0] == "hello no"
+
+
+def test_a_makefile_that_reads_an_ini_file_does_so_when_it_changes(lab: LocalLab, model: Path) -> None:
+    # Given a library with a header that is made from an ini file
+    greet = model.parent / "greet"
+    makefile = greet / "src" / "Makefile"
+    makefile.write_text(makefile.read_text().replace("greet_m.h: greet.msg", "greet_m.h: greet.ini"))
+    write(greet, src__greet_dot_ini="one")
+    done(lab, model)
+    assert told_by(model)[0] == "hello one"
+    # When that is changed, then it is made anew, and what does not depend on it is not
+    write(greet, src__greet_dot_ini="two")
+    assert done(lab, model) == ["greet.o", "other.o", "libgreet.so", "main.o", "model"]
+    assert told_by(model)[0] == "hello two"
+
+
+def test_what_is_needed_is_built_with_its_own_environment(lab: LocalLab, model: Path) -> None:
+    # Given a library that says what the variable holds which its own labfleet.toml sets, and one that it does not set
+    greet = model.parent / "greet"
+    saying(greet, "OWN)$(THEIRS")
+    write(
+        greet,
+        labfleet_dot_toml='program = "./simulate"\n[environment]\nOWN = "own"\n',
+        simulate=OPP_RUN,
+        omnetpp_dot_ini="[General]\n",
+    )
+    (greet / "simulate").chmod(0o755)
+    # When it is needed by a project that sets both, then what that says does not reach it
+    other = program(model.parent / "other")
+    write(other, labfleet_dot_toml='[environment]\nOWN = "other"\nTHEIRS = "other"\n')
+    done(lab, other)
+    assert told_by(other)[0] == "hello own"
+    # When another project needs it, or a campaign is run inside of it, then it is there already
+    assert done(lab, model) == ["main.o", "more.o", "model"]
+    assert told_by(model)[0] == "hello own"
+    assert done(lab, greet) == []
+    keys = {manifest(model)["references"][0]["key"], manifest(other)["references"][0]["key"]}
+    assert keys == {manifest(greet)["build"]["key"]}
+    # When its own environment changes, then it is built anew
+    write(greet, labfleet_dot_toml='program = "./simulate"\n[environment]\nOWN = "new"\n')
+    done(lab, model)
+    assert told_by(model)[0] == "hello new"
+
+
+def test_a_project_and_what_it_needs_want_the_same_omnetpp(lab: LocalLab, model: Path) -> None:
+    # Given a library that wants another OMNeT++ than the model
+    write(model.parent / "greet", labfleet_dot_toml='omnetpp = "6.1"\n')
+    write(model, labfleet_dot_toml='omnetpp = "6.2"\n')
+    # When / Then
+    assert "model wants OMNeT++ 6.2, and greet 6.1" in refusal(lab, model)
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------
@@ -345,6 +454,53 @@ def test_a_revision_of_a_repository_is_what_is_built(lab: LocalLab, tmp_path: Pa
     commit(far, "v3")
     done(lab, model)
     assert told_by(model)[0] == "three made"
+
+
+@pytest.fixture
+def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a submodule that has one itself, by relative URLs; the person's git allows such by files."""
+    allowed = write(tmp_path, gitconfig='[protocol "file"]\nallow = always\n') / "gitconfig"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(allowed))
+    server = tmp_path / "server"
+    for name, inner in (("deep", ""), ("words", "deep"), ("top", "words")):
+        write(server / name, own_dot_txt=f"{name} one")
+        commit(server / name, "v0")
+        if inner:
+            own = ["-c", f"remote.origin.url=file://{server / name}"]
+            subprocess.run([*GIT, *own, "submodule", "--quiet", "add", f"../{inner}"], cwd=server / name, check=True)
+            commit(server / name, "v1")
+    return server
+
+
+def test_submodules_of_a_repository_are_there(nested: Path, tmp_path: Path) -> None:
+    # Given a repository with submodules, when a tag of it is fetched, then they are there, and those in them
+    cache = upstream.Cache(LabPaths(tmp_path / "client"))
+    url = f"file://{nested / 'top'}"
+    files = ("own.txt", "words/own.txt", "words/deep/own.txt")
+    place = cache.fetched(url, "v1")
+    assert [(place / name).read_text() for name in files] == ["top one", "words one", "deep one"]
+    # When one of them has another revision on a branch, then what the branch is now
+    place = cache.fetched(url, "main")
+    write(nested / "words", own_dot_txt="words two")
+    words = commit(nested / "words", "v2")
+    subprocess.run([*GIT, "fetch", "-q", str(nested / "words"), "v2"], cwd=nested / "top" / "words", check=True)
+    subprocess.run([*GIT, "checkout", "-q", words], cwd=nested / "top" / "words", check=True)
+    commit(nested / "top", "v2")
+    assert cache.fetched(url, "main") == place
+    assert [(place / name).read_text() for name in files] == ["top one", "words two", "deep one"]
+    # When everything is gone, then what was fetched can be used again
+    nested.rename(tmp_path / "gone")
+    assert (cache.fetched(url, "v1") / "words/own.txt").read_text() == "words one"
+
+
+def test_submodules_that_cannot_be_had_are_said(nested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a person whose git does not fetch submodules by files, which is its default
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    # When a repository with such is fetched, then that is said, and how to try it
+    with pytest.raises(LabFailed, match="transport 'file' not allowed") as caught:
+        upstream.Cache(LabPaths(tmp_path / "client")).fetched(f"file://{nested / 'top'}", "v1")
+    assert "submodules of file://" in caught.value.message
+    assert "--recurse-submodules" in caught.value.hint
 
 
 def test_a_wrong_revision_or_url_is_said_before_anything_starts(own_lab: LocalLab, tmp_path: Path, far: Path) -> None:

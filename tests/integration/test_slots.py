@@ -1,6 +1,7 @@
 """What becomes of runs on a host, whatever happens to them: agent, slots and simulations are real processes."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import zmq
 
 from runner import disk, shell, usage
+from runner.job_queue import WorkerEnd
 from runner.log_stream import Piece
 from runner.messages import (
     CampaignRefused,
@@ -99,6 +101,25 @@ def test_a_slot_asks_for_the_product_of_a_reference(host: Host) -> None:
     assert (ended.unfinished, ended.error) == (other.attempts, "")
 
 
+def test_a_slot_does_the_runs_of_a_resumed_campaign_with_the_product_that_it_has_now(host: Host) -> None:
+    # Given a slot that has done a run of a campaign, which was built anew since
+    campaign = host.campaign("exit 0")
+    host.ended(host.put(0))
+    product(host.paths, "m" * 20, 0.0)
+    other = host.paths.checkout(campaign.tree, "m" * 20)
+    shutil.copytree(host.paths.checkout(campaign.tree, "k" * 20), other)
+    (other / "do.sh").write_text("echo anew >$STEM.sca")
+    host.jobs.keep_prepared("c1", msgspec.structs.replace(WorkerEnd(host.redis).prepared("c1"), key="m" * 20))
+    # When a chunk of it comes, then the program that is started is the new one, and the outcomes tell which it was
+    chunk = Chunk("c1-again", "c1", (Attempt(1, 1),), shared=False, key="m" * 20)
+    host.jobs.put_chunk(host.name, chunk)
+    assert host.ended(chunk).error == ""
+    outcomes = host.outcomes(2)
+    first, second = outcomes[0], outcomes[1]
+    assert (first.key, second.key) == ("k" * 20, "m" * 20)
+    assert (len(first.files), len(second.files)) == (0, 1)
+
+
 def test_a_slot_that_could_not_begin_another_campaign_still_holds_what_it_uses(host: Host) -> None:
     # Given a slot that has done a campaign's run, and then could not get another campaign's files
     campaign = host.campaign("exit 0")
@@ -129,6 +150,33 @@ def test_what_a_run_leaves_arrives_whatever_modes_it_has(host: Host) -> None:
     # And nothing is left of it
     assert host.ended(chunk).error == ""
     assert not list(host.paths.private.glob("slot1.*"))
+
+
+# ---- runs that share a process -----------------------------------------------------------------------------------
+
+
+def test_what_an_ini_file_changes_is_found_out_anew(host: Host) -> None:
+    # Given runs that leave the same whether they share a process or not, of which a slot has found that out
+    plain = "echo $RUN >$STEM.sca"
+    alone = msgspec.structs.replace(host.campaign(plain), batch=None)
+    host.jobs.keep_campaign(alone)
+    assert not host.ended(host.put(0, 1, shared=True)).mixed_up
+    # When the same program records vectors by an edited ini file, and those depend on the run before
+    seen = f"{host.paths.home}/seen.$PPID"
+    recording = f"[ -e {seen} ] && echo later >$STEM.vec || echo first >$STEM.vec; touch {seen}; {plain}"
+    checkout = host.paths.checkout("u" * 20, "k" * 20)
+    shutil.copytree(host.paths.checkout(alone.tree, "k" * 20), checkout)
+    (checkout / "do.sh").write_text(recording)
+    host.jobs.keep_campaign(msgspec.structs.replace(alone, id="c2", tree="u" * 20))
+    runs = tuple(Run(number, {"x": str(number), "repetition": "0"}) for number in (2, 3))
+    host.jobs.keep_prepared("c2", Prepared("k" * 20, False, ("./simulate",), "", runs))
+    chunk = Chunk("c2-0", "c2", (Attempt(2, 1), Attempt(3, 1)), shared=True)
+    host.jobs.put_chunk(host.name, chunk)
+    # Then that is found out too, and each leaves what it leaves alone
+    assert host.ended(chunk).mixed_up
+    for run in (2, 3):
+        parcel = AttemptPaths(host.paths.incoming / host.outcomes(4)[run].parcel)
+        assert parcel.file(f"results/General-x={run}-#0.vec").read_text() == "first\n"
 
 
 # ---- limits ------------------------------------------------------------------------------------------------------

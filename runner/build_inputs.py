@@ -1,0 +1,94 @@
+"""What a build reads, by what its makefiles, scripts and commands name: variables, and whether ini and NED files, too.
+
+A shell has variables by the dozen, and each terminal other ones: few matter to a build, and it says which by naming
+them, as $(NAME), $NAME, $ENV{NAME}, getenv("NAME") or otherwise.  So every word of these files may be such a name.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from runner import checkouts, repository
+from runner.head import Head
+from runner.model import Source
+from runner.paths import LabPaths
+from runner.toolchain import NOT_READ
+
+#: Names of files that say how things are made.
+RULES = (
+    *("[Mm]akefile*", "GNUmakefile", "makefrag*", "*.mk", "*.mak", "*.make", "CMakeLists.txt", "*.cmake"),
+    *("meson.build", "SConstruct", "SConscript", "configure*"),
+)
+
+#: Names of scripts, which count where something names them, as programs of other names do.
+SCRIPTS = ("*.sh", "*.py", "*.pl")
+
+#: Bytes; what is larger has been written by no person.
+MOST = 1 << 20
+
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_PATH = re.compile(r"[\w.+/-]+")
+
+#: Files that builds do not read, as a rule; see snapshot.NOT_BUILT_FROM.
+_NOT_BUILT_FROM = re.compile(r"\.(?:ini|ned|anf)\b")
+
+#: CMake looks for a package where NAME_ROOT and NAME_DIR say.
+_PACKAGE = re.compile(r"find_package\s*\(\s*(\w+)")
+
+
+class BuildInputs:
+    """Finds out what builds read, once for each state of a project's sources."""
+
+    def __init__(self, paths: LabPaths, head: Head) -> None:
+        self._paths, self._head = paths, head
+        #: The words, and whether all files count.
+        self._known: dict[tuple[str, str], tuple[frozenset[str], bool]] = {}
+
+    def variables(self, source: Source, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Return as ``NAME=value`` what decides about a build: what it names of an environment, and its own."""
+        if not _is_built(source):
+            return ()
+        names = (self._read(source)[0] - NOT_READ) | source.environment.keys()
+        return tuple(f"{name}={value}" for name, value in sorted(environment.items()) if name in names)
+
+    def files(self, source: Source) -> str:
+        """Return the digest of the files that decide about a build: all, where it names ini or NED files."""
+        return source.tree if _is_built(source) and self._read(source)[1] else source.sources
+
+    def _read(self, source: Source) -> tuple[frozenset[str], bool]:
+        known = source.sources, repr(source.build)
+        if known not in self._known:
+            mirror = checkouts.provide_commit(self._paths, self._head, source)
+            files = repository.texts(mirror, source.tree, (*RULES, *SCRIPTS), MOST)
+            texts = read(files, [word for command in source.build.commands for word in command])
+            self._known[known] = words(texts), any(map(_NOT_BUILT_FROM.search, texts))
+        return self._known[known]
+
+
+def _is_built(source: Source) -> bool:
+    return bool(source.build.commands or source.build.enable or source.build.disable)
+
+
+def read(files: Mapping[str, str], commands: Iterable[str]) -> list[str]:
+    """Return the texts that say what is done: commands, makefiles, and the scripts that these name.
+
+    ``files``: path → text of what there is.
+    """
+    unread = dict(files)
+    waiting = [*commands, *(unread.pop(path) for path in files if repository.has_name(path, RULES))]
+    done: list[str] = []
+    while waiting:
+        done.append(waiting.pop())
+        called = {os.path.basename(path) for path in _PATH.findall(done[-1])}
+        waiting += [unread.pop(path) for path in list(unread) if os.path.basename(path) in called]
+    return done
+
+
+def words(texts: Iterable[str]) -> frozenset[str]:
+    """Return all that may be a variable's name in some texts."""
+    found: set[str] = set()
+    for text in texts:
+        found.update(_WORD.findall(text))
+        for package in _PACKAGE.findall(text):
+            found |= {f"{name}_{end}" for name in (package, package.upper()) for end in ("ROOT", "DIR")}
+    return frozenset(found)
