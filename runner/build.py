@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkouts, distcc, features, making, omnetpp, products, program, shell
+from runner import checkouts, distcc, features, ide_files, making, omnetpp, products, program, shell
 from runner.build_inputs import BuildInputs
 from runner.checksums import digest
 from runner.errors import BuildFailed, LabfleetError
@@ -188,8 +188,9 @@ class Builder:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
+                folder = tree.root / source.build.directory
                 for argv in source.build.commands:
-                    run(argv, tree.root / source.build.directory)
+                    run(ide_files.with_exported(argv, folder, [tree.at(place) for place in reversed(needed)]), folder)
 
             try:
                 make()

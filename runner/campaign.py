@@ -127,7 +127,7 @@ def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
     began = time.monotonic()
     _leave_on_signals()
     with Connection(chosen_lab.chosen(), Start.AS_WANTED) as connection:
-        campaign, project = _taken(order, connection)
+        campaign, project = _taken(order, connection, view.note)
         destination = Destination(project.root, project.directory)
         follower = Follower(connection, campaign.id, _notes(), view, lambda _: destination, verbose=order.verbose)
         _note(connection, campaign, destination)
@@ -201,10 +201,17 @@ def _leave_on_signals() -> None:
         signal.signal(number, leave)
 
 
-def _taken(order: Order, connection: Connection) -> tuple[Campaign, config.Project]:
-    """Take the snapshot, bring it to the lab, and return the campaign that is to be submitted."""
+def _taken(
+    order: Order, connection: Connection, note: Callable[[str], None] = lambda _: None
+) -> tuple[Campaign, config.Project]:
+    """Take the snapshot, bring it to the lab, and return the campaign that is to be submitted.
+
+    ``note``: is told what the person should know meanwhile.
+    """
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
-    resolved = references.resolve(project, order.mode, upstream.Cache(LabPaths(home())).fetched)
+    for remark in project.remarks:
+        note(remark)
+    resolved = references.resolve(project, order.mode, upstream.Cache(LabPaths(home()), note).fetched)
     taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
     needed = list(zip(resolved.needed, others, strict=True))
     return describe(order, project, taken, connection.lab, resolved.place, needed), project

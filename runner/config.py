@@ -50,6 +50,8 @@ class Project:
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
     references: tuple[Reference, ...] = ()
+    #: What the person should know before anything is built, as sentences.
+    remarks: tuple[str, ...] = ()
     #: Is it built by commands of its own, which may read any file?
     is_built_from_all: bool = False
 
@@ -95,6 +97,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
         references=_references(root, said, build),
+        remarks=_remarks(root, said, build),
         is_built_from_all=bool(said.build),
     )
 
@@ -145,6 +148,15 @@ def agreed_version(project: Project, needed: Sequence[Project]) -> str:
 def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:
     """Return the projects that a project needs: those that labfleet.toml says, else those that its makefiles name."""
     return ide_files.needed_projects(root, build.makefiles) if said.references is None else said.references
+
+
+def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
+    """Return what may be the reason why a build fails."""
+    if said.references is not None or not build.commands:
+        return ()
+    names = ", ".join(ide_files.missing_projects(root))
+    remark = f"what .project names is not beside {root.name}: {names}; labfleet.toml can say where it is, [[reference]]"
+    return (remark,) if names else ()
 
 
 # ---- where -------------------------------------------------------------------------------------------------

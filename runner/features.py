@@ -70,4 +70,8 @@ def refuse_unknown(root: Path, wanted: tuple[str, ...]) -> None:
     if wanted and not there:
         raise WrongUse(f"{root.name} has no features", f"a project that has features has a file {FEATURES}")
     if strange := [name for name in wanted if name not in there]:
-        raise WrongUse(f"{root.name} has no feature {', '.join(strange)}", f"it has these: {', '.join(there)}")
+        import difflib
+
+        meant = dict.fromkeys(name for one in strange for name in difflib.get_close_matches(one, there, n=1))
+        hint = (f"did you mean {', '.join(meant)}?  " if meant else "") + f"it has these: {', '.join(there)}"
+        raise WrongUse(f"{root.name} has no feature {', '.join(strange)}", hint)

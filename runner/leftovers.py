@@ -24,8 +24,9 @@ _HARMLESS = re.compile(
     "|".join(map(fnmatch.translate, (*(f"*{suffix}" for suffix in _SOURCES), "*.msg", *NOT_BUILT_FROM)))
 )
 
-#: What makefiles like INET's make of features and options; all that is compiled includes them.
-_OF_FEATURES = {"features.h", "opp_defines.h"}
+#: What opp_featuretool and makefiles like INET's make of features and options.  All that is compiled includes it, or
+#: what is made from it; a tree is for one .oppfeatures.
+_OF_FEATURES = {"features.h", "opp_defines.h", ".oppfeaturestate", ".nedexclusions"}
 
 _LIBRARIES = (".a", ".so", ".dylib")
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import features
+from runner import features, ide_files
 from runner.ide_files import Makemake, ide_makemake
 from runner.model import Build
 from runner.paths import GENERATED
@@ -54,13 +54,16 @@ def _recipe(root: Path, directory: Path, said: ProjectFile, mode: str) -> _Recip
         return _Recipe(named or root, tuple(("sh", "-c", command) for command in said.build))
     make = ("make", f"MODE={mode}")
     switched = bool(said.features.enable or said.features.disable)
+    needs_others = bool(ide_files.needed_projects(root, ("Makefile",)) if said.references is None else said.references)
     for folder in (named,) if named else (root, directory, root / "src"):
         if (folder / "Makefile").is_file():
             if creates := _folder_of_missing_makefile(root, folder, anew=switched):
+                if needs_others and (specified := _better_specified(root, folder)):
+                    return _Recipe(creates, (_makemake_command(root, specified), make), creates)
                 return _Recipe(folder, (("make", "makefiles"), make), creates)
             if not (switched and _is_made_by_makemake(folder / "Makefile")):
                 return _Recipe(folder, (make,))
-    makemake = _makemake(root, directory, named)
+    makemake = _makemake(root, directory, named, needs_others=needs_others)
     if makemake is None:
         return _Recipe(named or root)
     return _Recipe(makemake.folder, (_makemake_command(root, makemake), make), makemake.folder)
@@ -93,12 +96,24 @@ def _folder_of_missing_makefile(root: Path, folder: Path, *, anew: bool) -> Path
     return specified.folder
 
 
+def _better_specified(root: Path, folder: Path) -> Makemake | None:
+    """Return the IDE's call of opp_makemake if it knows of other projects and ``make makefiles`` does not.
+
+    So it is in projects of the IDE's wizards: their rule calls opp_makemake without them.
+    """
+    if re.search(r"_PROJ\b", (folder / "Makefile").read_text(errors="replace")):
+        return None
+    specified = ide_makemake(root, needs_others=True)
+    uses_others = specified and {ide_files.USES_INCLUDES, ide_files.USES_LIBRARIES}.intersection(specified.options)
+    return specified if uses_others else None
+
+
 # ---- sources without a Makefile ----------------------------------------------------------------------------
 
 
-def _makemake(root: Path, directory: Path, named: Path | None) -> Makemake | None:
+def _makemake(root: Path, directory: Path, named: Path | None, *, needs_others: bool) -> Makemake | None:
     """Return the call of opp_makemake that makes the Makefile; None if there are no sources."""
-    specified = ide_makemake(root)
+    specified = ide_makemake(root, needs_others=needs_others)
     if named:
         folder = named if has_sources(named) else None
     elif specified and has_sources(specified.folder):
@@ -107,7 +122,10 @@ def _makemake(root: Path, directory: Path, named: Path | None) -> Makemake | Non
         folder = _source_folder(root, directory)
     if folder is None:
         return None
-    return specified if specified and specified.folder == folder else Makemake(folder)
+    if specified and specified.folder == folder:
+        return specified
+    exported = (ide_files.USES_INCLUDES, ide_files.USES_LIBRARIES) if needs_others else ()
+    return Makemake(folder, ("--deep", *exported))
 
 
 def _source_folder(root: Path, directory: Path) -> Path | None:

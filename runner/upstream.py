@@ -6,6 +6,7 @@ that was fetched is not asked for again; what a branch is, is asked anew each ti
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from runner import shell, usage
@@ -19,8 +20,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 class Cache:
     """The clones of one client."""
 
-    def __init__(self, paths: LabPaths) -> None:
-        self._paths = paths
+    def __init__(self, paths: LabPaths, note: Callable[[str], None] = lambda _: None) -> None:
+        """``note``: is told what is about to be fetched, which can take its time."""
+        self._paths, self._note = paths, note
 
     def fetched(self, url: str, revision: str) -> Path:
         """Return a folder with the files of a revision: commit, tag or branch.
@@ -33,7 +35,10 @@ class Cache:
             if not (place / ".git").exists():
                 place.mkdir(parents=True, exist_ok=True)
                 _git(place, "init", "--quiet")
-            commit = self._known(place, revision) or self._fetch(place, url, revision)
+            commit = self._known(place, revision)
+            if commit is None:
+                self._note(f"fetching {revision} of {url}")
+                commit = self._fetch(place, url, revision)
             _git(place, "checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
             _lay_out_submodules(place, url)
             _git(place, "clean", "--quiet", "-dffx")
@@ -49,15 +54,17 @@ class Cache:
         return answer.text if answer.status == 0 else None
 
     def _fetch(self, place: Path, url: str, revision: str) -> str:
-        """Fetch a revision and return its commit; a tag stays as one."""
-        for refs in (
-            (f"+refs/tags/{revision}:refs/tags/{revision}",),
-            (revision,),
-            ("+refs/heads/*:refs/remotes/origin/*",),
+        """Fetch a revision and return its commit; a tag stays as one.
+
+        Its history is not needed, of INET that is most of it; only a server that does not hand out single commits gives
+        all.
+        """
+        for wanted, *words in (
+            (f"refs/tags/{revision}", "--depth=1", "--", url, f"+refs/tags/{revision}:refs/tags/{revision}"),
+            ("FETCH_HEAD", "--depth=1", "--", url, revision),
+            (revision, "--", url, "+refs/heads/*:refs/remotes/origin/*"),
         ):
-            options = ("--quiet", "--no-tags", "--no-recurse-submodules")
-            answer = _git(place, "fetch", *options, "--", url, *refs, check=False)
-            wanted = f"refs/tags/{revision}" if "tags" in refs[0] else revision if "*" in refs[0] else "FETCH_HEAD"
+            answer = _git(place, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", *words, check=False)
             found = _git(
                 place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}", check=False
             )

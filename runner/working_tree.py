@@ -21,7 +21,7 @@ from runner.paths import LabPaths, lock_of
 from runner.products import Item, Product, ProductGone
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
-BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake")
+BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake", ".oppfeatures")
 
 
 @dataclass(frozen=True)

@@ -431,14 +431,14 @@ def test_options_of_the_ides_build_description_replace_deep(write: Write) -> Non
 
 
 @pytest.mark.parametrize("path", [' path="."', ""])
-def test_a_build_description_without_options_means_deep(write: Write, path: str) -> None:
+def test_a_build_description_without_options_means_the_ides_usual_ones(write: Write, path: str) -> None:
     # Given the shortest description there is, and a second call of opp_makemake after it
     spec = f'<buildspec><dir{path} type="makemake"/><dir path="src" type="makemake"/></buildspec>'
     work = write("m/omnetpp.ini", "m/model/Node.cc", "m/src/Node.cc", **{"m/.oppbuildspec": spec})
     # When
     build = load(work / "m").build
     # Then the first one counts
-    assert (build.directory, build.commands) == (".", (MAKEMAKE, MAKE))
+    assert (build.directory, build.commands) == (".", ((*MAKEMAKE, "-I."), MAKE))
 
 
 def test_options_are_split_as_a_shell_does(write: Write) -> None:
@@ -934,6 +934,8 @@ def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_
     (root / ".oppfeatures").write_text('<features>\n<feature id="Radio"/><feature id="Osg"/>\n</features>')
     # When / Then
     assert refusal(root).message == "m has no feature Rdio"
+    assert refusal(root).hint == "did you mean Radio?  it has these: Radio, Osg"
+    (root / "labfleet.toml").write_text('features = { disable = ["Visualizer"] }')
     assert refusal(root).hint == "it has these: Radio, Osg"
 
 
@@ -962,6 +964,27 @@ MADE_BY = "# This file was generated with the command:\n#  opp_makemake -f {}\n"
             {"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/.project": "<a><project>q</project></a>", "q/x": ""},
             ["../q"],
         ),
+        (
+            # Rules of people's own: in many repositories nothing else says it before the makefile is made.
+            {"m/Makefile": "makefiles:\n\t@cd src && opp_makemake \\\n -KINET_PROJ=../../inet\nx:\n\techo -KX_PROJ=x"},
+            ["../inet"],
+        ),
+        (
+            {
+                "m/Makefile": "makefiles:\n\tcd src && opp_makemake -KINET_PROJ=../../inet\n",
+                "m/src/Makefile": MADE_BY.format("-KQ_PROJ=../../q"),
+            },
+            ["../q"],
+        ),
+        (
+            # The IDE knows projects by their names, wherever they are.
+            {
+                "m/.project": "<a><project>inet4.5</project></a>",
+                "inet/.project": "<a><name>inet4.5</name><projects/><x><name>q</name></x></a>",
+                "broken/.project": "<a",
+            },
+            ["../inet"],
+        ),
         ({"m/Makefile": MADE_BY.format("-KQ_PROJ=../q"), "m/labfleet.toml": "reference = []"}, []),
     ],
 )
@@ -972,6 +995,19 @@ def test_makefiles_and_the_ide_name_projects_that_are_needed(
     work = write("m/omnetpp.ini", "m/src/a.cc", "m/lib/q/a.cc", **files)
     # When / Then
     assert [reference.path for reference in load(work / "m").references] == paths
+
+
+def test_who_has_not_what_the_ide_names_is_told_so(write: Write) -> None:
+    # Given a project that refers to one that is nowhere, and one that is there
+    named = "<a><projects><project>inet4.5</project><project>q</project></projects></a>"
+    work = write("m/omnetpp.ini", "m/Node.cc", "q/x", **{"m/.project": named})
+    # When / Then
+    assert load(work / "m").remarks == (
+        "what .project names is not beside m: inet4.5; labfleet.toml can say where it is, [[reference]]",
+    )
+    # When labfleet.toml says what is needed, then that counts
+    (work / "m/labfleet.toml").write_text("reference = []\n")
+    assert load(work / "m").remarks == ()
 
 
 def test_a_project_that_is_needed_is_built_as_the_reference_says(write: Write) -> None:

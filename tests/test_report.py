@@ -407,12 +407,35 @@ def test_the_plain_view_says_now_and_then_how_far_a_build_is(plain: Plain) -> No
         plain.view.event(messages.BuildProgressed("c1", 10 * second, 1600, "inet"))
     plain.view.event(messages.BuildStarted("c1", "aloha"))
 
-    # Then there is a line at the beginning of each, and one for each ten seconds
+    # Then there is a line at the beginning of each, and one for each ten seconds, which says how long it will take
     assert plain.stderr.getvalue().splitlines() == [
         "General: building inet",
-        "General: building inet: 100/1600",
-        "General: building inet: 200/1600",
+        "General: building inet: 100/1600, ETA 2 min 30 s",
+        "General: building inet: 200/1600, ETA 2 min 20 s",
         "General: building aloha",
+    ]
+
+
+def test_the_plain_view_says_less_often_how_far_a_long_build_is(plain: Plain) -> None:
+    # Given a build of an hour; when it tells every second how far it is
+    plain.view.event(messages.BuildStarted("c1", "inet"))
+    for second in range(3600):
+        plain.now = float(second)
+        plain.view.event(messages.BuildProgressed("c1", second, 3600, "inet"))
+    # Then it makes some dozens of lines
+    assert 50 < len(plain.stderr.getvalue().splitlines()) < 100
+
+
+def test_who_comes_in_the_middle_of_a_build_is_told_how_long_it_will_take_from_what_they_see(plain: Plain) -> None:
+    # Given a client that comes when half of the files are done; when a file is done each second
+    for second in range(21):
+        plain.now = float(100 + second)
+        plain.view.event(messages.BuildProgressed("c1", 800 + second, 1600, "inet"))
+    # Then it is told what follows from that, as soon as it has seen enough
+    assert plain.stderr.getvalue().splitlines() == [
+        "General: building inet: 800/1600",
+        "General: building inet: 810/1600, ETA 13 min 10 s",
+        "General: building inet: 820/1600, ETA 13 min 00 s",
     ]
 
 

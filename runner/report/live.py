@@ -180,7 +180,7 @@ def picture(progress: Progress, now: float, rows: int, said: Sequence[str] = ())
     reasons = [Text(f"  {line}", style="yellow", no_wrap=True) for line in said[: rows - 1]]
     title = one_line(f"{progress.campaign} {progress.config}")
     if not progress.total:
-        phase = build_words(progress) if progress.building else progress.phase.value
+        phase = build_words(progress, now) if progress.building else progress.phase.value
         state = f"{title}: {phase}… {duration(now - progress.since)}"
         return Group(Text(state, no_wrap=True, overflow="ellipsis"), *reasons)
     campaign = Table.grid(padding=(0, 1), expand=True)

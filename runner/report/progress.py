@@ -19,6 +19,9 @@ Slot = tuple[str, str]
 #: A percentage below this says too little of the time that is left.
 TELLING_PERCENT = 5.0
 
+#: So many files must have been compiled, in so many seconds, before it is worth telling how long the others will take.
+TELLING_FILES, TELLING_SECONDS = 10, 10.0
+
 #: So many runs must be done before their mean time is worth telling.
 TELLING_RUNS = 2
 
@@ -62,6 +65,16 @@ class Building:
     done: int
     #: None: nobody knows.
     total: int | None
+    #: When it was heard of first, and what was done then: a client may have come later.
+    since: float = 0.0
+    begun: int = 0
+
+    def remaining(self, now: float) -> float | None:
+        """Return the seconds until all should be done, or None while too little is measured."""
+        made, took = self.done - self.begun, now - self.since
+        if self.total is None or made < TELLING_FILES or took < TELLING_SECONDS:
+            return None
+        return took * (self.total - self.done) / made
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ class Progress:
             case messages.BuildStarted(what=what) if not self.runs:
                 new = self._builds(Building(what, 0, None) if what else None, now)
             case messages.BuildProgressed(done=done, total=total, what=what) if not self.runs:
-                new = self._builds(Building(what, done, total), now)
+                new = self._builds(self._build_of(what, done, total, now), now)
             case messages.CampaignPrepared(prepared=prepared) if not self.runs:
                 runs = {run.number: run for run in prepared.runs}
                 new = replace(self, phase=Phase.RUNNING, since=now, runs=runs, building=None)
@@ -172,6 +185,13 @@ class Progress:
             case messages.CampaignEnded() | messages.CampaignRefused():
                 new = replace(self, phase=Phase.ENDED, since=now)
         return new
+
+    def _build_of(self, what: str, done: int, total: int | None, now: float) -> Building:
+        """Return how far a build is, measured since it was heard of first how much there is to do."""
+        known = self.building
+        if known is None or (known.what, known.total is None) != (what, total is None):
+            return Building(what, done, total, now, done)
+        return replace(known, done=done, total=total)
 
     def _builds(self, building: Building | None, now: float) -> "Progress":
         """Return where the campaign stands when it builds; the projects that it needs and itself are one phase."""

@@ -97,13 +97,15 @@ def prepared_line(before: Progress, prepared: model.Prepared, now: float) -> str
     return f"{one_line(before.config)}: {build}, {count(len(prepared.runs), 'run')}"
 
 
-def build_words(progress: Progress) -> str:
-    """Return what is built and how far that is: ``building inet: 120/1600``."""
+def build_words(progress: Progress, now: float) -> str:
+    """Return what is built and how far that is: ``building inet: 120/1600, ETA 18 min 30 s``."""
     building = progress.building
     if building is None:
         return f"building {one_line(progress.campaign)}"
     if building.total is not None:
-        far = f": {building.done}/{building.total}"
+        remaining = building.remaining(now)
+        eta = "" if not remaining else f", ETA {duration(max(1, round(remaining)))}"
+        far = f": {building.done}/{building.total}{eta}"
     else:
         far = f": {count(building.done, 'file')}" if building.done else ""
     return f"building {one_line(building.what)}{far}"

@@ -20,8 +20,9 @@ from runner.report.text import (
     write,
 )
 
-#: Seconds between two lines that say how far a build is; and until it is said why nothing happens.
-PULSE = 10.0
+#: Seconds between two lines that say how far a build is, of one that takes long a part of what it has taken so far; and
+#: until it is said why nothing happens.
+PULSE, PART_OF_BUILD = 10.0, 0.05
 
 
 class Verbosity(IntEnum):
@@ -134,7 +135,7 @@ class PlainView:
         match event:
             case messages.BuildStarted() if not before.runs:
                 self._building(now)
-            case messages.BuildProgressed() if not before.runs and now - self._told >= PULSE:
+            case messages.BuildProgressed() if not before.runs and now - self._told >= self._pulse(now):
                 self._building(now)
             case messages.CampaignPrepared(prepared=prepared) if not before.runs:
                 self.note(prepared_line(before, prepared, now))
@@ -146,7 +147,11 @@ class PlainView:
 
     def _building(self, now: float) -> None:
         self._told = now
-        self.note(f"{self._progress.config}: {build_words(self._progress)}")
+        self.note(f"{self._progress.config}: {build_words(self._progress, now)}")
+
+    def _pulse(self, now: float) -> float:
+        """Return the seconds that pass at least before the next line about the build: an hour is a few dozen lines."""
+        return max(PULSE, (now - self._progress.since) * PART_OF_BUILD)
 
     def log(self, run: str, text: str) -> None:
         """Write the lines, however long they are."""

@@ -127,6 +127,27 @@ def test_a_model_and_what_it_needs_are_built_and_run(lab: LocalLab, tmp_path: Pa
     assert scalars(project / "simulations")["answer"] == "43"
 
 
+def test_the_samples_that_need_another_one_are_built_as_the_ide_does(lab: LocalLab, tmp_path: Path) -> None:
+    # Given OMNeT++'s samples as they come: without makefiles, and what needs what is said to the IDE alone
+    runner = shutil.which("opp_run")
+    assert runner
+    generated = shutil.ignore_patterns("results", "out", "*.o", "*.so", "*_m.*", "Makefile")
+    for name in ("queueinglib", "queueinglibext", "queuenet"):
+        shutil.copytree(Path(runner).parent.parent / "samples" / name, tmp_path / name, ignore=generated)
+    for source in (tmp_path / "queueinglib").glob("*.cc"):
+        if source.stem not in ("Job", "JobList", "Queue", "Sink", "Source"):  # what the networks below do not have
+            source.unlink()
+    # When a library that extends another one is run, and a project of NED files alone that needs that
+    for name, config in (("queueinglibext", "OneFifo"), ("queuenet", "TandemFifos")):
+        words = ("--config", config, "--runs", "0", "--args", "--sim-time-limit=100s")
+        said = lab("campaign", *words, cwd=tmp_path / name)
+        # Then it runs, and the other one is built only once
+        assert said.status == 0, said.stderr
+        assert ("Queue.cc" in compiled(lab, tmp_path / name)) == (name == "queueinglibext")
+        assert [one["place"] for one in manifest(tmp_path / name)["references"]] == ["queueinglib"]
+    assert "SinkExt.cc" not in compiled(lab, tmp_path / "queuenet")
+
+
 def test_features_decide_what_is_compiled_and_loaded(lab: LocalLab, tmp_path: Path) -> None:
     # Given a model that needs the library with other features than it has by itself
     qlib(tmp_path / "qlib")

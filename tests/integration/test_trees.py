@@ -245,3 +245,23 @@ def test_what_is_made_of_features_stays_while_there_are_any(builds: BuildLab, tm
     # When a file is changed from which nothing is compiled, then nothing is
     write(model, config_dot_xml="<config/>\n")
     assert builds.build(model, "make").made == []
+
+
+def test_what_is_made_of_the_state_of_features_is_not_made_anew(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a header that depends on which features are enabled, which is written down when it is not there, as INET's
+    rules = (
+        "model: out/main.o\n\tg++ -o $@ $<\n"
+        "out/main.o: main.cc features.h\n\t@mkdir -p out\n\tg++ -c -o $@ $<\n"
+        "features.h: .oppfeaturestate\n\ttouch $@\n"
+        ".oppfeaturestate:\n\tcp .oppfeatures $@\n"
+    )
+    model = write(tmp_path / "model", Makefile=rules, main_dot_cc="int main() {}\n", _dot_oppfeatures="<features/>\n")
+    assert "out/main.o" in builds.build(model, "make").made
+    # When another file is changed, then what includes the header is not compiled
+    write(model, config_dot_xml="<config/>\n")
+    assert "out/main.o" not in builds.build(model, "make").made
+    # When there are other features, then their state is another one
+    write(model, _dot_oppfeatures="<features></features>\n")
+    came = builds.build(model, "make")
+    assert "out/main.o" in came.made
+    assert came.files[".oppfeaturestate"] == b"<features></features>\n"
