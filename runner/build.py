@@ -59,7 +59,8 @@ class Builder:
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
         self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains()
-        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
+        own = self._toolchains.identify(os.environ) if machine.settings else ""
+        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab, own)
 
     def prepare(self, campaign_id: str) -> None:
         """Do the build job of a campaign and tell the foreman how it went, if anybody wants to know."""
