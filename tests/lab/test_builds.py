@@ -21,6 +21,9 @@ from tests.lab.machine import Machine
 from tests.lab.machines import Lab
 from tests.lab_fixture import wait_for
 
+#: The first test brings a lab up, and provisions it twice.
+pytestmark = pytest.mark.timeout(1800)
+
 WORKERS = ("w1", "w2", "w3")
 
 #: C++ files of a large model, and how many of them a machine has to have compiled for its part.
@@ -89,7 +92,7 @@ def objects(builder: Machine, tag: str) -> tuple[list[str], list[str]]:
     script = """
     cd "$1" && sha256sum *.o model
     mkdir /tmp/alone && cp *.cc Makefile /tmp/alone && cd /tmp/alone
-    CCACHE_DISABLE=1 make --silent --jobs=2 CXX=/usr/bin/g++ >&2
+    CCACHE_DISABLE=1 make --silent --jobs=4 CXX=/usr/bin/g++ >&2
     echo; sha256sum *.o model; rm -r /tmp/alone
     """
     argv = ["docker", "exec", "labfleet-worker", "sh", "-euc", script, "sh", builds.tree_of(builder, tag)]
