@@ -203,10 +203,7 @@ def test_a_builder_that_dies_in_the_middle_of_a_link_leaves_nothing_that_is_used
     # Given two builders, and a campaign of which one has half a program written
     client = building_lab.client
     folder = builds.put(client, tmp_path, "linked", builds.sources(tag, 5, builds.SLOW_LINK))
-    second = building_lab.machines["w2"]
-    hosts = f"{builds.SETTINGS}/distcc-hosts"
-    second.write(hosts, "localhost/2\n")
-    with builds.set_otherwise(building_lab, "w2", builder=True):
+    with second_builder(building_lab.machines["w2"]), builds.set_otherwise(building_lab, "w2", builder=True):
         running = campaigns.start(client, folder)
         builders = [building_lab.machines[name] for name in ("w1", "w2")]
         dead = wait_for(lambda: next((one for one in builders if links(one, tag)), None), "a builder links")
@@ -223,14 +220,33 @@ def test_a_builder_that_dies_in_the_middle_of_a_link_leaves_nothing_that_is_used
         dead.start()
         eventually(lambda: builds.is_ready(building_lab, dead.name), f"{dead.name} serves again", 120)
         # … and what the dead one has half done is never used: not by a build that has nothing to compile, either
-        other.exec_as_root(["systemctl", "stop", "labfleet-worker"])  # so the other one builds
         client.write(f"{folder}/unused.h", "// a header that nothing includes\n", owner="researcher")
-        done = labfleet(client, "campaign", cwd=folder)
+        with stopped(other):
+            done = labfleet(client, "campaign", cwd=folder)
         assert done.status == 0, done.stderr
         assert campaigns.manifest(client, folder)["build"]["key"] != key
         assert results(building_lab, folder) == {builds.number_of(5)}
-        other.exec_as_root(["systemctl", "start", "labfleet-worker"])
-    second.exec_as_root(["rm", hosts])
+
+
+@contextmanager
+def second_builder(machine: Machine) -> Iterator[None]:
+    """Let a machine have what a builder needs besides its settings: it compiles alone."""
+    hosts = f"{builds.SETTINGS}/distcc-hosts"
+    machine.write(hosts, "localhost/2\n")
+    try:
+        yield
+    finally:
+        machine.exec_as_root(["rm", hosts])
+
+
+@contextmanager
+def stopped(machine: Machine) -> Iterator[None]:
+    """Let a machine's worker be away."""
+    machine.exec_as_root(["systemctl", "stop", "labfleet-worker"])
+    try:
+        yield
+    finally:
+        machine.exec_as_root(["systemctl", "start", "labfleet-worker"])
 
 
 def links(builder: Machine, tag: str) -> bool:
