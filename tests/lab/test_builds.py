@@ -120,7 +120,7 @@ def test_a_machine_with_another_compiler_compiles_nothing(building_lab: Lab, tag
         assert done.status == 0, done.stderr
         assert builds.compiled_by(w2, tag) == set()
         assert builds.compiled_by(building_lab.machines["w3"], tag) != set()
-        assert set(campaigns.runs_by_host(campaigns.manifest(client, folder))) <= {"w1", "w3"}
+        assert "w2" not in campaigns.runs_by_host(campaigns.manifest(client, folder))
     # And with the right one it serves again
     eventually(lambda: builds.is_ready(building_lab, "w2"), "w2 serves again", 120)
 
