@@ -22,6 +22,7 @@ from runner.housekeeping import regularly
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings, become_deployed
 from runner.messages import Event, HostReport, HostUp, SlotDied
+from runner.toolchain import Toolchains
 from runner.uploader import Uploader
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Agent:
         self._machine, self._paths, self._line, self._head = machine, machine.paths, line, head
         self._uploader = Uploader(machine.paths, head, line)
         self._leases = Leases(machine.paths.endpoint("agent"))
+        self._toolchain = Toolchains(machine.settings.image).identify(os.environ) if machine.settings else ""
         self._workers: dict[str, Worker] = {}
         #: Workers that are to be started → what the foreman has to be told before.
         self._due: dict[str, Event] = {}
@@ -225,6 +227,8 @@ class Agent:
             holds=holds,
             spool=tuple(self._uploader.waiting()[:MOST_NAMED]),
             trouble=self._trouble(),
+            toolchain=self._toolchain,
+            builder=isinstance(settings, WorkerSettings) and settings.builder,
         )
 
 

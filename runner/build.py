@@ -70,7 +70,8 @@ class Builder:
         self._impatient, self._head = head, Patient(head, line)
         self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
         self._inputs = BuildInputs(machine.paths, self._head)
-        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab)
+        own = self._toolchains.identify(os.environ) if machine.settings else ""
+        self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab, own)
         self._done_with: list[PrivateDirectory] = []
 
     def prepare(self, campaign_id: str) -> None:

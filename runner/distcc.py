@@ -1,4 +1,4 @@
-"""Who compiles for a builder: the machines that provisioning has listed, as far as they are up just now.
+"""Who compiles for a builder: the machines that provisioning has listed, as far as they are up and compile as it does.
 
 distcc reads its list before each compilation, so a machine that goes is left out, and one that comes is taken in, while
 a build goes on.  A compilation that was on its way to a machine that dies is done here.
@@ -43,8 +43,8 @@ class Helper:
 class Knows(Protocol):
     """Whoever knows which machines are up."""
 
-    def machines(self) -> Collection[str] | None:
-        """Return the names of the machines that serve; None if nobody knows."""
+    def machines(self) -> Mapping[str, str] | None:
+        """Return the machines that serve, and with what each compiles; None if nobody knows."""
         ...
 
 
@@ -57,10 +57,13 @@ def listed(text: str) -> list[Helper]:
     return found
 
 
-def serving(helpers: Collection[Helper], up: Collection[str] | None) -> list[Helper]:
-    """Return those that are up, the builder itself last.  Who has no name, or if nobody knows, may be."""
+def serving(helpers: Collection[Helper], up: Mapping[str, str], toolchain: str) -> list[Helper]:
+    """Return those that are up and compile as the builder does, itself last; who has no name may be one of them.
+
+    ``up``: the machines that serve, and with what each compiles.
+    """
     others = [helper for helper in helpers if not helper.is_here]
-    there = [helper for helper in others if up is None or not helper.machine or helper.machine in up]
+    there = [helper for helper in others if not helper.machine or up.get(helper.machine) == toolchain]
     return [*there, *(helper for helper in helpers if helper.is_here)]
 
 
@@ -72,9 +75,9 @@ def is_used(environment: Mapping[str, str]) -> bool:
 class Hosts:
     """Keeps distcc's list of a builder true while something is built."""
 
-    def __init__(self, provisioned: Path, lab: Knows) -> None:
-        """``provisioned``: the list that provisioning has written."""
-        self._provisioned, self._lab = provisioned, lab
+    def __init__(self, provisioned: Path, lab: Knows, toolchain: str) -> None:
+        """``provisioned``: the list that provisioning has written; ``toolchain``: with what this machine compiles."""
+        self._provisioned, self._lab, self._toolchain = provisioned, lab, toolchain
 
     @contextmanager
     def followed(self, environment: Mapping[str, str]) -> Iterator[None]:
@@ -87,6 +90,7 @@ class Hosts:
             yield
             return
         target = Path(folder) / "hosts"
+        target.unlink(missing_ok=True)  # of the last build: who was right then need not be so now
         self._write(target)
         ends = threading.Event()
 
@@ -101,14 +105,21 @@ class Hosts:
             ends.set()  # a look that waits for Redis is not waited for
 
     def _write(self, target: Path) -> None:
-        """Write the list if it is to be another one."""
+        """Write the list if it is to be another one; while nobody knows who compiles, it stays, or is the builder."""
+        up: Mapping[str, str] | None = None
         try:
-            helpers = serving(listed(self._provisioned.read_text()), self._lab.machines())
+            up = self._lab.machines()
+        except (*REFUSALS, ValueError) as error:
+            log.warning("who compiles is not known: %s", error)
+        if up is None and target.exists():
+            return
+        try:
+            helpers = serving(listed(self._provisioned.read_text()), up or {}, self._toolchain)
             text = "".join(f"{helper.entry}\n" for helper in helpers)
             if not target.exists() or target.read_text() != text:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft = target.with_suffix(".new")
                 draft.write_text(text)
                 os.replace(draft, target)
-        except (*REFUSALS, ValueError) as error:  # the build goes on with the list that there is
-            log.warning("who compiles is not known: %s", error)
+        except OSError as error:  # the build goes on with the list that there is
+            log.warning("who compiles cannot be written: %s", error)

@@ -103,6 +103,11 @@ class Hosts:
         """Return the machines that may have one run at a time only."""
         return {name for name in self._hosts if self._ward.trial(name)}
 
+    def compilers(self) -> dict[str, str]:
+        """Return the machines that serve and have told with what they compile, and that."""
+        told = {name: self._hosts[name].report for name in self.serving()}
+        return {name: report.toolchain for name, report in told.items() if report is not None}
+
     def table(self, provisioned: Collection[str], campaigns: Iterable[CampaignState]) -> tuple[MachineStatus, ...]:
         """Return how each machine is; those that were provisioned and have not told of themselves are away."""
         chunks = [chunk for campaign in campaigns for chunk in campaign.in_flight.values()]
@@ -124,6 +129,22 @@ class Hosts:
             return "draining", f"drained by {self._drained[name]}; labfleet undrain {name} gives it runs again"
         if self.takes_nothing(name):
             return "draining", "it finishes what runs and takes nothing more"
-        if complaint := self._ward.complaint(host.report or HostReport(name, host.slots), self.now):
+        report = host.report or HostReport(name, host.slots)
+        if complaint := self._ward.complaint(report, self.now) or self._unlike(report):
             return "unwell", complaint
         return "ready", self._ward.trial(name)
+
+    def _unlike(self, report: HostReport) -> str:
+        """Return how a machine's compiler differs from the builder's, in a sentence; empty if it does not.
+
+        Neither are its objects for others' programs, nor its libraries and results those of the other machines.
+        """
+        told = [(self.now - host.heard > LEASE, name, host.report) for name, host in self._hosts.items() if host.report]
+        builders = sorted((away, name, its.toolchain) for away, name, its in told if its.builder and its.toolchain)
+        if not builders or not report.toolchain or builders[0][2] == report.toolchain:
+            return ""
+        _, builder, right = builders[0]
+        return (
+            f"it compiles with {report.toolchain}, the builder {builder} with {right}: "
+            f"labfleet provision --limit {report.host}"
+        )

@@ -7,7 +7,7 @@ so whoever can write to a queue can order work but not choose code.
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -197,9 +197,9 @@ class JobQueue:
         """Tell the workers the head's public CURVE key."""
         self._redis.set(LAB_KEY, key)
 
-    def keep_machines(self, names: Collection[str]) -> None:
-        """Tell the workers which machines serve."""
-        self._redis.set(MACHINES, encode(sorted(names)))
+    def keep_machines(self, compilers: Mapping[str, str]) -> None:
+        """Tell the workers which machines serve, and with what each compiles."""
+        self._redis.set(MACHINES, encode(dict(compilers)))
 
     def keep_campaign(self, campaign: Campaign) -> None:
         """Make a campaign's description available to workers."""
@@ -286,10 +286,13 @@ class WorkerEnd:
         """Return the head's public CURVE key.  Raises LookupError if the head's services have never run."""
         return self._kept(LAB_KEY)
 
-    def machines(self) -> frozenset[str] | None:
-        """Return the machines that serve; None if the foreman has not told yet."""
+    def machines(self) -> dict[str, str] | None:
+        """Return the machines that serve, and with what each compiles; None if the foreman has not told yet."""
         data: Any = self._redis.get(MACHINES)
-        return None if data is None else frozenset(decode(bytes(data), list[str]))
+        if data is None:
+            return None
+        found: dict[str, str] = decode(bytes(data), dict[str, str])
+        return found
 
     def prepared(self, campaign: str) -> Prepared:
         """Return the outcome of a campaign's build job.  Raises LookupError if nobody keeps it."""

@@ -17,6 +17,9 @@ from tests.servers import free_port, listens
 #: As provisioning writes it.
 LIST = "10.0.0.2:3632/8,lzo # w2\n10.0.0.3:3632/4,lzo # w3\nlocalhost/2\n"
 
+#: With what machines compile.
+GXX = "g++ 12.2.0"
+
 W2, W3, HERE = Helper("10.0.0.2:3632/8,lzo", "w2"), Helper("10.0.0.3:3632/4,lzo", "w3"), Helper("localhost/2")
 
 
@@ -29,17 +32,20 @@ def test_the_list_is_read_with_and_without_names() -> None:
 @pytest.mark.parametrize(
     ("up", "left"),
     [
-        ({"w1", "w2", "w3"}, [W2, W3, HERE]),
-        ({"w1", "w3"}, [W3, HERE]),
-        (set(), [HERE]),
-        (None, [W2, W3, HERE]),
+        ({"w1": GXX, "w2": GXX, "w3": GXX}, [W2, W3, HERE]),
+        ({"w1": GXX, "w3": GXX}, [W3, HERE]),
+        ({}, [HERE]),
+        ({"w2": "g++ 14.2.0", "w3": GXX}, [W3, HERE]),
+        ({"w2": "", "w3": GXX}, [W3, HERE]),
     ],
 )
-def test_who_is_away_is_left_out_and_the_builder_itself_is_last(up: set[str] | None, left: list[Helper]) -> None:
+def test_who_is_away_or_compiles_differently_is_left_out_and_the_builder_itself_is_last(
+    up: dict[str, str], left: list[Helper]
+) -> None:
     # When / Then
-    assert serving([HERE, W2, W3], up) == left
+    assert serving([HERE, W2, W3], up, GXX) == left
     # and who has no name may be up
-    assert serving([Helper("a:1/2"), HERE], up) == [Helper("a:1/2"), HERE]
+    assert serving([Helper("a:1/2"), HERE], up, GXX) == [Helper("a:1/2"), HERE]
 
 
 @dataclass
@@ -50,12 +56,12 @@ class Foreman:
     is_away: bool = False
     asked: int = field(default=0)
 
-    def machines(self) -> set[str] | None:
+    def machines(self) -> dict[str, str] | None:
         """Tell."""
         self.asked += 1
         if self.is_away:
             raise OSError("no route to Redis")
-        return self.up
+        return None if self.up is None else dict.fromkeys(self.up, GXX)
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def test_the_list_follows_who_is_up_while_something_is_built(
     foreman = Foreman({"w2", "w3"})
     environment = {"CCACHE_PREFIX": "distcc", "DISTCC_DIR": str(tmp_path / "distcc")}
     hosts = tmp_path / "distcc" / "hosts"
-    with Hosts(provisioned, foreman).followed(environment):
+    with Hosts(provisioned, foreman, GXX).followed(environment):
         assert hosts.read_text() == "10.0.0.2:3632/8,lzo\n10.0.0.3:3632/4,lzo\nlocalhost/2\n"
         # When a machine goes, then it is left out
         foreman.up = {"w3"}
@@ -87,11 +93,23 @@ def test_the_list_follows_who_is_up_while_something_is_built(
         eventually(lambda: hosts.read_text().startswith("10.0.0.2"), "w2 is back")
 
 
+@pytest.mark.parametrize("foreman", [Foreman(None), Foreman({"w2"}, is_away=True)])
+def test_while_nobody_knows_who_compiles_the_builder_does(tmp_path: Path, provisioned: Path, foreman: Foreman) -> None:
+    # Given a builder whose last build was helped, and nobody who tells with what the helpers compile now
+    environment = {"CCACHE_PREFIX": "distcc", "DISTCC_DIR": str(tmp_path / "distcc")}
+    hosts = tmp_path / "distcc" / "hosts"
+    with Hosts(provisioned, Foreman({"w2"}), GXX).followed(environment):
+        assert hosts.read_text() == "10.0.0.2:3632/8,lzo\nlocalhost/2\n"
+    # When something is built, then the builder compiles it alone
+    with Hosts(provisioned, foreman, GXX).followed(environment):
+        assert hosts.read_text() == "localhost/2\n"
+
+
 @pytest.mark.parametrize("more", [{"DISTCC_HOSTS": "mine"}, {"CCACHE_PREFIX": ""}])
 def test_a_list_of_ones_own_stays(tmp_path: Path, provisioned: Path, more: dict[str, str]) -> None:
     # Given somebody's own list, or no distcc at all; when something is built, then there is no other one
     environment = {"CCACHE_PREFIX": "distcc", "DISTCC_DIR": str(tmp_path / "distcc"), **more}
-    with Hosts(provisioned, Foreman({"w2"})).followed(environment):
+    with Hosts(provisioned, Foreman({"w2"}), GXX).followed(environment):
         assert not (tmp_path / "distcc").exists()
 
 
@@ -134,7 +152,7 @@ def test_a_machine_that_dies_in_the_middle_only_slows_the_build(tmp_path: Path) 
         (tmp_path / "distcc-hosts").write_text(f"{entry}\n{other_entry}\nlocalhost/1\n")
         given = {**os.environ, "CCACHE_PREFIX": "distcc", "DISTCC_DIR": str(tmp_path / "distcc")}
         foreman = Foreman({"w1", "w2"})
-        stack.enter_context(Hosts(tmp_path / "distcc-hosts", foreman).followed(given))
+        stack.enter_context(Hosts(tmp_path / "distcc-hosts", foreman, GXX).followed(given))
         environment = making.environment(given, "release", tmp_path, {}, [])
         # Then as much is done at once as all of them can
         assert int(environment["MAKEFLAGS"].removeprefix("-j")) >= 5

@@ -147,6 +147,40 @@ def test_a_machine_that_says_what_is_wrong_gets_nothing() -> None:
     assert row(hosts, "w1") == ("unwell", "its disk is full")
 
 
+def test_a_machine_that_compiles_unlike_the_builder_gets_nothing() -> None:
+    # Given a builder, a machine like it, and one with another compiler
+    hosts = Hosts()
+    hosts.take_report(HostReport("w1", 4, toolchain="g++ 12.2.0", builder=True))
+    hosts.take_report(HostReport("w2", 4, toolchain="g++ 12.2.0"))
+    hosts.take_report(HostReport("w3", 4, toolchain="g++ 14.2.0"))
+    # Then that one gets nothing, compiles nothing, and the table says why
+    assert hosts.serving() == {"w1": 4, "w2": 4}
+    assert hosts.compilers() == {"w1": "g++ 12.2.0", "w2": "g++ 12.2.0"}
+    assert row(hosts, "w3") == (
+        "unwell",
+        "it compiles with g++ 14.2.0, the builder w1 with g++ 12.2.0: labfleet provision --limit w3",
+    )
+    # And also while the builder is away
+    beats(hosts, LEASE + 1)
+    hosts.take_report(HostReport("w3", 4, toolchain="g++ 14.2.0"))
+    assert row(hosts, "w1")[0] == "away"
+    assert row(hosts, "w3")[0] == "unwell"
+    # And when another builder is there, what that has counts
+    hosts.take_report(HostReport("w4", 4, toolchain="g++ 14.2.0", builder=True))
+    assert row(hosts, "w3")[0] == "ready"
+
+
+def test_a_machine_that_has_not_told_with_what_it_compiles_does_runs_only() -> None:
+    # Given a builder, a machine that has just started, and one whose agent is of an earlier revision
+    hosts = Hosts()
+    hosts.take_report(HostReport("w1", 4, toolchain="g++ 12.2.0", builder=True))
+    hosts.take_up("w2", 4)
+    hosts.take_report(HostReport("w3", 4))
+    # Then they get runs, and a builder is not told that they compile as it does
+    assert hosts.serving() == {"w1": 4, "w2": 4, "w3": 4}
+    assert hosts.compilers() == {"w1": "g++ 12.2.0", "w3": ""}
+
+
 def crashes(hosts: Hosts, name: str) -> None:
     """Let runs crash on a machine while another one does well."""
     for _ in range(MOST_IN_A_ROW - 1):

@@ -61,8 +61,8 @@ class Foreman:
         self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
         self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
         self._feeds_from, self._settled_from = 0.0, 0.0
-        #: The machines that the workers were told of.
-        self._told: frozenset[str] = frozenset()
+        #: The machines that the workers were told of, and with what each compiles.
+        self._told: dict[str, str] = {}
         self._changes = False
         #: When the product of a campaign that is not here may be asked for again.
         self._builds_from: dict[str, float] = {}
@@ -195,7 +195,7 @@ class Foreman:
 
     def _tell_machines(self, *, anew: bool) -> None:
         """Tell the workers who serves, once every machine has had the time to report."""
-        serving = frozenset(self._hosts.serving())
+        serving = self._hosts.compilers()
         if self._hosts.now >= ROUND_OF_REPORTS and (anew or serving != self._told):
             self._jobs.keep_machines(serving)
             self._told = serving

@@ -60,6 +60,10 @@ class HostReport(Event, frozen=True):
     spool: tuple[str, ...] = ()
     #: What keeps the machine from doing its work, in a sentence; empty if nothing does.
     trouble: str = ""
+    #: One line that is equal for machines that compile alike; empty in a local lab.
+    toolchain: str = ""
+    #: It builds the models.
+    builder: bool = False
 
 
 class BuildStarted(Event, frozen=True):
