@@ -31,7 +31,7 @@ from runner.model import Campaign, Prepared, Run, Source
 from runner.paths import build_log_parcel
 from runner.patience import Patient
 from runner.private_directory import PrivateDirectory
-from runner.products import Product
+from runner.products import Product, ProductGone
 from runner.toolchain import Toolchains, chosen, lacks_mode, refuse_mixed
 from runner.working_tree import WorkingTree
 
@@ -67,9 +67,11 @@ class Builder:
     def __init__(self, machine: Machine, lab: WorkerEnd, head: Head, sender: Sender, line: Line, lease: Lease) -> None:
         self._machine, self._paths = machine, machine.paths
         self._lab, self._sender, self._line, self._lease = lab, sender, line, lease
-        self._impatient, self._head = head, Patient(head, line)
+        self._impatient, self._head = head, Patient(head, line, machine.paths.home)
         self._toolchains = Toolchains(machine.settings.image if machine.settings else "")
-        self._inputs = BuildInputs(machine.paths, self._head)
+        self._inputs = BuildInputs(
+            lambda source: self._head.insist(lambda head: checkouts.provide_commit(self._paths, head, source))
+        )
         own = self._toolchains.identify(os.environ) if machine.settings else ""
         self._compilers = distcc.Hosts(machine.folder / "distcc-hosts", lab, own)
         self._done_with: list[PrivateDirectory] = []
@@ -103,7 +105,11 @@ class Builder:
             except (LookupError, *REFUSALS) as error:
                 log.warning("there is nothing to build: %s", error)
                 return None
-            return self._prepare(campaign)
+            try:
+                return self._prepare(campaign)
+            except ProductGone as gone:  # removed, or damaged, since it was found
+                log.warning("%s: it is built again", gone)
+                return self._prepare(campaign)
         except LabfleetError as error:
             return CampaignRefused(campaign_id, int(error.exit_code), error.message, error.hint)
         except Exception as error:  # whatever it was, the campaign's owner has to know
@@ -166,15 +172,22 @@ class Builder:
         found = self._head.insist(lambda head: products.provide(self._paths, head, key))
         if found is not None:
             # The head may have removed it since it came from here.
-            parcel = "" if self._head.has_product(key) else products.deliver(self._paths, self._head, found)
-            return Built(source, found, parcel, was_built=False)
+            is_there = self._head.insist(lambda head: head.has_product(key))
+            return Built(source, found, "" if is_there else self._delivered(found), was_built=False)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
         tree = self._head.insist(
-            lambda head: WorkingTree(self._paths, head, source, others, toolchain, campaign.mode, variables)
+            lambda head: WorkingTree(
+                self._paths,
+                head,
+                source,
+                others,
+                *(toolchain, campaign.mode, variables, self._inputs.rules(source)),
+                reads_all=self._inputs.reads_all(source),
+            )
         )
         if source.build.commands:
             self._line.post(BuildStarted(campaign.id, source.name))
-        with tree.in_order(key):
+        with tree.in_order():
             told = {
                 built.source.variable: str(tree.at(place)) for place, built in needed.items() if built.source.variable
             }
@@ -185,18 +198,13 @@ class Builder:
             def run(argv: Sequence[str], cwd: Path) -> None:
                 maker.run(argv, what=source.name, cwd=cwd, environment=environment, in_good_order=tree.is_in_order)
 
-            def make() -> None:
+            try:
                 for argv in features.commands(source.build):
                     run(argv, tree.root)
                 tree.stamps.give_back()
                 folder = tree.root / source.build.directory
                 for argv in source.build.commands:
                     run(ide_files.with_exported(argv, folder, [tree.at(place) for place in reversed(needed)]), folder)
-
-            try:
-                make()
-                if tree.is_made_anew(key):
-                    make()
             except BuildFailed as failed:
                 hints = (lacks_mode(environment, campaign.mode), failed.hint)
                 raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
@@ -205,8 +213,10 @@ class Builder:
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})
             described = Product(key, toolchain, target, (), source.name, time.time(), tuple(loaded))
             product = products.keep(self._paths, described, tree.root, names)
-        parcel = products.deliver(self._paths, self._head, product)
-        return Built(source, product, parcel, was_built=bool(source.build.commands))
+        return Built(source, product, self._delivered(product), was_built=bool(source.build.commands))
+
+    def _delivered(self, product: Product) -> str:
+        return self._head.insist(lambda head: products.deliver(self._paths, head, product))
 
     def _deliver_log(self, campaign: str) -> None:
         """Bring a campaign's build log to the head; without it, the campaign can go on."""

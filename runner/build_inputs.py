@@ -6,12 +6,13 @@ them, as $(NAME), $NAME, $ENV{NAME}, getenv("NAME") or otherwise.  So every word
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from runner import checkouts, repository
-from runner.head import Head
+from runner import repository
+from runner.checksums import digest
 from runner.model import Source
-from runner.paths import LabPaths
 from runner.toolchain import NOT_READ
 
 #: Names of files that say how things are made.
@@ -29,7 +30,7 @@ MOST = 1 << 20
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PATH = re.compile(r"[\w.+/-]+")
 
-#: Files that builds do not read, as a rule; see snapshot.NOT_BUILT_FROM.
+#: Files that builds do not read, as a rule; see repository.NOT_BUILT_FROM.
 _NOT_BUILT_FROM = re.compile(r"\.(?:ini|ned|anf)\b")
 
 #: CMake looks for a package where NAME_ROOT and NAME_DIR say.
@@ -39,30 +40,49 @@ _PACKAGE = re.compile(r"find_package\s*\(\s*(\w+)")
 class BuildInputs:
     """Finds out what builds read, once for each state of a project's sources."""
 
-    def __init__(self, paths: LabPaths, head: Head) -> None:
-        self._paths, self._head = paths, head
-        #: The words, and whether all files count.
-        self._known: dict[tuple[str, str], tuple[frozenset[str], bool]] = {}
+    def __init__(self, provide: Callable[[Source], Path]) -> None:
+        """``provide``: returns a repository that has a project's commit."""
+        self._provide = provide
+        self._known: dict[tuple[str, str], _Inputs] = {}
 
     def variables(self, source: Source, environment: Mapping[str, str]) -> tuple[str, ...]:
         """Return as ``NAME=value`` what decides about a build: what it names of an environment, and its own."""
         if not _is_built(source):
             return ()
-        names = (self._read(source)[0] - NOT_READ) | source.environment.keys()
+        names = (self._read(source).words - NOT_READ) | source.environment.keys()
         return tuple(f"{name}={value}" for name, value in sorted(environment.items()) if name in names)
 
     def files(self, source: Source) -> str:
-        """Return the digest of the files that decide about a build: all, where it names ini or NED files."""
-        return source.tree if _is_built(source) and self._read(source)[1] else source.sources
+        """Return the digest of the files that decide about a build."""
+        return source.tree if self.reads_all(source) else source.sources
 
-    def _read(self, source: Source) -> tuple[frozenset[str], bool]:
+    def reads_all(self, source: Source) -> bool:
+        """Say whether ini and NED files count, too, as something names them."""
+        return _is_built(source) and (source.tree == source.sources or self._read(source).reads_all)
+
+    def rules(self, source: Source) -> str:
+        """Return the digest of what says how things are made."""
+        return self._read(source).rules if _is_built(source) else ""
+
+    def _read(self, source: Source) -> "_Inputs":
         known = source.sources, repr(source.build)
         if known not in self._known:
-            mirror = checkouts.provide_commit(self._paths, self._head, source)
-            files = repository.texts(mirror, source.tree, (*RULES, *SCRIPTS), MOST)
+            files = repository.texts(self._provide(source), source.tree, (*RULES, *SCRIPTS), MOST)
             texts = read(files, [word for command in source.build.commands for word in command])
-            self._known[known] = words(texts), any(map(_NOT_BUILT_FROM.search, texts))
+            reads_all = any(map(_NOT_BUILT_FROM.search, texts))
+            self._known[known] = _Inputs(words(texts), reads_all, digest(*sorted(texts)))
         return self._known[known]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the makefiles, scripts and commands of a project name."""
+
+    #: Among them are all variables.
+    words: frozenset[str]
+    reads_all: bool
+    #: Digest of all these texts.
+    rules: str
 
 
 def _is_built(source: Source) -> bool:

@@ -211,8 +211,9 @@ def _taken(
     project = config.load(order.folder, program=order.program, ini_files=order.ini_files, mode=order.mode)
     for remark in project.remarks:
         note(remark)
-    resolved = references.resolve(project, order.mode, upstream.Cache(LabPaths(home()), note).fetched)
-    taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
+    with upstream.Cache(LabPaths(home()), note) as clones:
+        resolved = references.resolve(project, order.mode, clones.fetched)
+        taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
     needed = list(zip(resolved.needed, others, strict=True))
     return describe(order, project, taken, connection.lab, resolved.place, needed), project
 

@@ -81,8 +81,7 @@ def _is_of_this_boot(checkout: Path) -> bool:
     checkout again than to wait for the disk each time.
     """
     made = use_of(checkout)
-    # Of one that is older than this note nothing is known.
-    return not made.exists() or made.read_text() in ("", _boot())
+    return made.exists() and made.read_text() == _boot()
 
 
 def _note_boot(checkout: Path) -> None:
@@ -133,6 +132,9 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
     are_links = _link_latest(checkout, half, index)
     half.mkdir(parents=True, exist_ok=True)
     repository.lay_out(mirror, source.tree, half, index, are_links=are_links)
+    for name in repository.new_files(mirror, half, index) if are_links else ():  # products, or left there by somebody
+        path = half / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     store.lay_beside(paths, product, half)
     shell.run(["chmod", "-R", "a-w", str(half)])
     _note_boot(checkout)
@@ -144,7 +146,7 @@ def _link_latest(checkout: Path, half: Path, index: Path) -> bool:
     """Begin a checkout with links to the files of the latest one with the same product, and say whether there is one.
 
     Most of them are in the next tree, too, and writing INET's takes half a second.  Git notices by its index what
-    somebody has changed in there, and writes a file of its own for whatever differs.
+    somebody has changed in there, and writes a file of its own for whatever differs.  All are read-only.
     """
     of_product = checkout.parent.glob(f"[!.]*-{checkout.name.rpartition('-')[2]}.index")
     for known in sorted(of_product, key=lambda path: path.stat().st_mtime, reverse=True):

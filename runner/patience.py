@@ -1,4 +1,7 @@
-"""Patience with the head: what it does not do now, as its sshd or the network is away, is asked of it again."""
+"""Patience with the head: what it does not do now, as its sshd or the network is away, is asked of it again.
+
+It may be away for hours.  So whoever holds a lock that others need asks the head itself, and lets its refusal through.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from runner import disk
+from runner.errors import LabFailed
 from runner.head import Head
 from runner.line import Line
 
@@ -22,51 +27,27 @@ class HeadAway(OSError):
 
 
 class Patient:
-    """A head whose every refusal is waited out, as long as somebody wants what it is for: it may be away.
+    """Has a head do something, whenever it can: it may be away."""
 
-    Who asks it must not hold a lock that others need, for it may be away for hours; see :meth:`insist`.
-    """
-
-    def __init__(self, head: Head, line: Line) -> None:
-        """``line``: knows whether the present campaign is still wanted."""
-        self._head, self._line = _Outspoken(head), line
-
-    @property
-    def shares_store(self) -> bool:
-        """Ask the head itself."""
-        return self._head.shares_store
-
-    def fetch_commit(self, project: str, commit: str, mirror: Path) -> None:
-        """Fetch."""
-        self.insist(lambda head: head.fetch_commit(project, commit, mirror))
-
-    def has_product(self, key: str) -> bool:
-        """Ask."""
-        return self.insist(lambda head: head.has_product(key))
-
-    def contents(self) -> Mapping[str, int]:
-        """Ask."""
-        return self.insist(lambda head: head.contents())
-
-    def fetch(self, names: Sequence[str], folder: Path) -> bool:
-        """Fetch."""
-        return self.insist(lambda head: head.fetch(names, folder))
-
-    def deliver(self, parcels: Iterable[Path]) -> None:
-        """Deliver."""
-        folders = list(parcels)
-        self.insist(lambda head: head.deliver(folders))
+    def __init__(self, head: Head, line: Line, home: Path) -> None:
+        """``line``: knows whether the campaign is still wanted; ``home``: where this machine keeps its files."""
+        self._head, self._line, self._home = _Outspoken(head), line, home
 
     def insist(self, ask: Callable[[Head], T]) -> T:
         """Return what comes of something that needs a head, and is begun again when that is away.
 
-        So whatever it locks is free while this waits.  Raises the head's last OSError if nobody wants it any more.
+        So whatever it locks is free while this waits.  Raises the head's last OSError if nobody wants it any more, and
+        LabFailed if this machine has no room for what the head gives.
         """
         pause = SHORTEST_PAUSE
         while True:
             try:
                 return ask(self._head)
             except HeadAway as error:
+                if full := disk.exhaustion(self._home):
+                    raise LabFailed(
+                        full, "free some space there, or have another machine build: labfleet drain"
+                    ) from error
                 log.warning("the head does not do this now, the next try follows: %s", error)
                 if self._line.is_unwanted(pause):
                     raise

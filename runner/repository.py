@@ -197,6 +197,15 @@ def texts(repository: Path, tree: str, patterns: Sequence[str], size: int) -> di
 
 def changed_files(repository: Path, directory: Path, index: Path) -> list[str]:
     """Return the files of a directory that are not as the index knows them, new ones included."""
+    return _listed(repository, directory, index, "--others", "--modified")
+
+
+def new_files(repository: Path, directory: Path, index: Path) -> list[str]:
+    """Return the files of a directory that the index does not know, and the folders that are repositories."""
+    return _listed(repository, directory, index, "--others")
+
+
+def _listed(repository: Path, directory: Path, index: Path, *which: str) -> list[str]:
     answer = git(
         repository,
         f"--work-tree={directory}",
@@ -205,8 +214,7 @@ def changed_files(repository: Path, directory: Path, index: Path) -> list[str]:
         "-C",
         str(directory),
         "ls-files",
-        "--others",
-        "--modified",
+        *which,
         "-z",
         GIT_INDEX_FILE=str(index),
     )

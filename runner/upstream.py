@@ -7,7 +7,9 @@ that was fetched is not asked for again; what a branch is, is asked anew each ti
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from runner import shell, usage
 from runner.checksums import digest
@@ -18,11 +20,27 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 class Cache:
-    """The clones of one client."""
+    """The clones of one client.
+
+    What it has fetched stays as it is until the block is left: others who want another revision wait.
+    """
 
     def __init__(self, paths: LabPaths, note: Callable[[str], None] = lambda _: None) -> None:
         """``note``: is told what is about to be fetched, which can take its time."""
         self._paths, self._note = paths, note
+        self._held: set[Path] = set()
+        self._use = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._use.close()
+
+    def _hold(self, place: Path) -> None:
+        if place not in self._held:
+            self._use.enter_context(usage.held(lock_of(place)))
+            self._held.add(place)
 
     def fetched(self, url: str, revision: str) -> Path:
         """Return a folder with the files of a revision: commit, tag or branch.
@@ -31,17 +49,20 @@ class Cache:
         """
         name = re.sub(r"\.git$", "", re.split(r"[/:]", url.rstrip("/"))[-1]) or "reference"
         place = self._paths.clones / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{digest(url, revision)[:8]}" / name
-        with usage.held(lock_of(place.parent)):
-            if not (place / ".git").exists():
-                place.mkdir(parents=True, exist_ok=True)
-                _git(place, "init", "--quiet")
-            commit = self._known(place, revision)
-            if commit is None:
-                self._note(f"fetching {revision} of {url}")
-                commit = self._fetch(place, url, revision)
-            _git(place, "checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
-            _lay_out_submodules(place, url)
-            _git(place, "clean", "--quiet", "-dffx")
+        self._hold(self._paths.clones)  # the first of all: two who wait for each other's would wait for ever
+        self._hold(place.parent)
+        if not (place / ".git").exists():
+            place.mkdir(parents=True, exist_ok=True)
+            _git(place, "init", "--quiet")
+        for lock in (place / ".git").rglob("*.lock"):  # of a git that was killed: nobody else is here
+            lock.unlink()
+        commit = self._known(place, revision)
+        if commit is None:
+            self._note(f"fetching {revision} of {url}")
+            commit = self._fetch(place, url, revision)
+        _git(place, "checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
+        _lay_out_submodules(place, url)
+        _git(place, "clean", "--quiet", "-dffx")
         return place
 
     def _known(self, place: Path, revision: str) -> str | None:

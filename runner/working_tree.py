@@ -12,16 +12,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import checkouts, leftovers, products, repository, usage
+from runner import checkouts, products, repository, usage
 from runner.checksums import digest
 from runner.features import Stamps
 from runner.head import Head
-from runner.model import Source
+from runner.model import Source, Value, decode, encode
 from runner.paths import LabPaths, lock_of
 from runner.products import Item, Product, ProductGone
 
 #: Files that say how things are made: objects of other rules are not reused, make itself does not look at its rules.
 BUILD_RULES = ("Makefile", "makefile", "GNUmakefile", "makefrag", "*.mk", "CMakeLists.txt", "*.cmake", ".oppfeatures")
+
+
+#: Of these only objects are made, which nobody gets if they are not linked any more.
+_SOURCES = (".c", ".cc", ".cpp", ".cxx")
+
+#: How a program or shared library begins: what it is, and which of the two (https://refspecs.linuxfoundation.org/elf).
+_ELF, _TYPE, _LINKED = b"\x7fELF", 16, (2, 3)
+
+
+class Record(Value, frozen=True):
+    """What a tree was used for the last time."""
+
+    #: The files of the commit of which others may be made.
+    files: tuple[str, ...] = ()
+    #: Digest of the keys of what the project is linked with.
+    linked: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,12 +61,20 @@ class WorkingTree:
     """The builder's place for one project that is built in one way."""
 
     def __init__(
-        self, paths: LabPaths, head: Head, source: Source, needed: Mapping[str, tuple[Source, str]], *ways: str
+        self,
+        paths: LabPaths,
+        head: Head,
+        source: Source,
+        needed: Mapping[str, tuple[Source, str]],
+        *ways: str,
+        reads_all: bool,
     ) -> None:
         """Have everything here that the head has to give, so that nothing is locked or half-done while that is away.
 
-        ``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made.
+        ``needed``: place → the project that stands there, and its key; ``ways``: what else decides what is made;
+        ``reads_all``: the build may read files that others do not, such as NED files.
         """
+        self._reads_all = reads_all
         self._paths, self._source = paths, source
         self._mirror = checkouts.provide_commit(paths, head, source)
         self._needed = {place: _Needed.provided(paths, head, *one) for place, one in needed.items()}
@@ -63,7 +87,7 @@ class WorkingTree:
         #: The project's root.
         self.root = self.at(source.place)
         #: What was written about features the last time.
-        self.stamps = Stamps(self.root)
+        self.stamps: Stamps
 
     def _inner(self, place: str) -> str:
         return os.path.relpath(place, self._shared or ".")
@@ -73,33 +97,20 @@ class WorkingTree:
         return self._folder / "trees" / self._inner(place)
 
     @contextmanager
-    def in_order(self, key: str) -> Iterator[None]:
-        """Hold the place for oneself, with the files of the commits in it, to build what has a key.
+    def in_order(self) -> Iterator[None]:
+        """Hold the place for oneself, with the files of the commits in it.
 
-        A tree in which this was cut short is made anew: nobody knows which of its files are whole.
+        A tree in which this was cut short is made anew, as nobody knows which of its files are whole; and one in which
+        there may be something made of a file that is gone.
         """
         with usage.held(lock_of(self._folder)):
-            if self._busy.exists():
-                self._remove()
-            self._lay_out(key)
+            if self._folder.exists() and (self._busy.exists() or self._has_lost(self._record())):
+                usage.remove(usage.set_aside(self._folder))
+            self._lay_out()
             yield
             self.is_in_order()
 
-    def is_made_anew(self, key: str) -> bool:
-        """Say whether a build has to begin again from nothing, in a new tree: it left out what earlier ones had made.
-
-        Perhaps it was to do so; perhaps that is only made together with what was there already.
-        """
-        if not leftovers.missing(self._record, self.root):
-            return False
-        self._remove()
-        self._lay_out(key)
-        return True
-
-    def _remove(self) -> None:
-        usage.remove(usage.set_aside(self._folder))
-
-    def _lay_out(self, key: str) -> None:
+    def _lay_out(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._busy.touch()
         self.stamps = Stamps(self.root)
@@ -107,11 +118,39 @@ class WorkingTree:
             self._lay_out_needed(place, needed)
         self.root.mkdir(parents=True, exist_ok=True)
         repository.lay_out(self._mirror, self._source.tree, self.root, self._index(self._source.place))
-        blobs = repository.blobs(self._mirror, self._source.tree, ("*",))
         linked = digest(*(needed.product.key for needed in self._needed.values()))
-        record = leftovers.Record(key, leftovers.makers(blobs), linked)
-        committed = {blob.partition("\t")[2] for blob in blobs}
-        leftovers.remove(self._record, self.root, self.changed_files(), committed, record)
+        self._unlink_programs(is_same=linked == self._record().linked)
+        self._record_file.write_bytes(encode(Record(self._makers(), linked)))
+
+    def _record(self) -> Record:
+        """Return what is known of the tree."""
+        try:
+            record: Record = decode(self._record_file.read_bytes(), Record)
+        except (FileNotFoundError, ValueError):
+            return Record()
+        return record
+
+    def _makers(self) -> tuple[str, ...]:
+        """Return the files of the commit of which others may be made."""
+        return tuple(
+            name
+            for name in self.committed("*")
+            if not name.endswith(_SOURCES)
+            and (self._reads_all or not repository.has_name(name, repository.NOT_BUILT_FROM))
+        )
+
+    def _has_lost(self, record: Record) -> bool:
+        return not set(record.files) <= set(self._makers())
+
+    def _unlink_programs(self, *, is_same: bool) -> None:
+        """Remove what a linker has made of other libraries: makefiles of opp_makemake's do not name those.
+
+        ``is_same``: what is linked from other projects; a library of the project's own may be another one all the same.
+        """
+        left = self.changed_files()
+        if not is_same or any(name.endswith(".a") for name in (*left, *self.committed("*.a"))):
+            for name in filter(lambda name: _is_linked(self.root / name), left):
+                (self.root / name).unlink()
 
     def is_in_order(self) -> None:
         """Take note that what has been made so far is whole, even if the power fails now."""
@@ -132,7 +171,7 @@ class WorkingTree:
         return self._folder / "busy"
 
     @property
-    def _record(self) -> Path:
+    def _record_file(self) -> Path:
         return self._folder / "record.json"
 
     def _index(self, place: str) -> Path:
@@ -164,6 +203,14 @@ class WorkingTree:
             file.parent.mkdir(parents=True, exist_ok=True)
             os.replace(place, file)
         aside.rmdir()
+
+
+def _is_linked(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        begin = opened.read(_TYPE + 1)
+    return begin.startswith(_ELF) and len(begin) > _TYPE and begin[_TYPE] in _LINKED
 
 
 def _renew(item: Item, content: Path, target: Path) -> None:

@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
             "build_inputs",
         },
     ),
-    ("what builds and runs need", {"checkouts", "toolchain", "leftovers"}),
+    ("what builds and runs need", {"checkouts", "toolchain"}),
     ("what builds leave, and how it travels", {"products"}),
     (
         "the project description, the head as a worker sees it, the machines and what playbooks do to them",

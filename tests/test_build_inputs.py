@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import snapshot
+from runner import checkouts, snapshot
 from runner.build_inputs import BuildInputs, read, words
 from runner.head import SameMachine
 from runner.model import Build, Source
@@ -79,7 +79,7 @@ def source(tmp_path: Path) -> Source:
 def test_what_decides_is_what_is_named_and_what_the_project_sets(tmp_path: Path, source: Source) -> None:
     # Given a shell, and a project with an environment of its own
     paths = LabPaths(tmp_path / "lab")
-    inputs = BuildInputs(paths, SameMachine(paths))
+    inputs = BuildInputs(lambda one: checkouts.provide_commit(paths, SameMachine(paths), one))
     shell = {"RADIO": "yes", "PATH": "/bin", "PWD": "/home/ada", "SSH_TTY": "/dev/pts/3", "OTHER": "x", "OWN": "1"}
     # When / Then
     assert inputs.variables(source, shell) == ("RADIO=yes",)
@@ -92,7 +92,7 @@ def test_what_decides_is_what_is_named_and_what_the_project_sets(tmp_path: Path,
 def test_ini_files_decide_about_a_build_that_names_some(tmp_path: Path, source: Source) -> None:
     # Given projects whose makefile names none, and one
     paths = LabPaths(tmp_path / "lab")
-    inputs = BuildInputs(paths, SameMachine(paths))
+    inputs = BuildInputs(lambda one: checkouts.provide_commit(paths, SameMachine(paths), one))
     reading = msgspec.structs.replace(source, build=Build(commands=(("sh", "-c", "awk -f x <omnetpp.ini >params.h"),)))
     # When / Then
     assert inputs.files(source) == source.sources

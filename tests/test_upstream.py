@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,9 @@ def commit(root: Path, **files: str) -> str:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(LabPaths(tmp_path / "home"))
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(LabPaths(tmp_path / "home")) as cache:
+        yield cache
 
 
 def test_what_came_before_a_revision_is_not_fetched(tmp_path: Path, cache: Cache) -> None:
@@ -67,12 +70,49 @@ def test_people_are_told_what_is_fetched_and_only_that(tmp_path: Path) -> None:
     commit(server, a="1")
     git(server, "tag", "v1")
     told: list[str] = []
-    cache = Cache(LabPaths(tmp_path / "home"), told.append)
     # When it is wanted twice
     for _ in range(2):
-        cache.fetched(f"file://{server}", "v1")
+        with Cache(LabPaths(tmp_path / "home"), told.append) as cache:
+            cache.fetched(f"file://{server}", "v1")
     # Then it was fetched once
     assert told == [f"fetching v1 of file://{server}"]
+
+
+def test_a_clone_that_was_cut_short_is_gone_on_with(tmp_path: Path) -> None:
+    # Given a clone in which git was killed
+    server = tmp_path / "server" / "greet"
+    commit(server, a="1")
+    with Cache(LabPaths(tmp_path / "home")) as cache:
+        place = cache.fetched(f"file://{server}", "main")
+    commit(server, a="2")
+    for lock in ("index.lock", "shallow.lock"):
+        (place / ".git" / lock).touch()
+    # When the branch has gone on, then so does the clone
+    with Cache(LabPaths(tmp_path / "home")) as cache:
+        assert (cache.fetched(f"file://{server}", "main") / "a").read_text() == "2"
+
+
+def test_what_somebody_uses_stays_as_it_is(tmp_path: Path, cache: Cache) -> None:
+    # Given somebody who takes a snapshot of a branch
+    server = tmp_path / "server" / "greet"
+    commit(server, a="1")
+    place = cache.fetched(f"file://{server}", "main")
+    # When somebody else wants the same, and the branch has gone on
+    commit(server, a="2")
+
+    def other() -> None:
+        with Cache(LabPaths(tmp_path / "home")) as others:
+            others.fetched(f"file://{server}", "main")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    # Then nothing changes until it is not needed any more
+    thread.join(0.3)
+    assert (place / "a").read_text() == "1"
+    with cache:
+        pass
+    thread.join()
+    assert (place / "a").read_text() == "2"
 
 
 def test_submodules_come_too(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

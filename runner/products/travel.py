@@ -80,13 +80,16 @@ def _bring(paths: LabPaths, head: Head, wanted: Mapping[str, int], half: Path) -
 
     fetching = threading.Thread(target=fetch, daemon=True)
     fetching.start()
-    with closing(Arriving(half)) as arriving:
-        is_under_way = True
-        while is_under_way:
-            fetching.join(LOOK)
-            is_under_way = fetching.is_alive()  # asked first: what comes while others are read is looked at, too
-            arriving.read_on()
-            store.accept(paths, half, wanted, arriving.digest)
+    try:
+        with closing(Arriving(half)) as arriving:
+            is_under_way = True
+            while is_under_way:
+                fetching.join(LOOK)
+                is_under_way = fetching.is_alive()  # asked first: what comes while others are read is looked at, too
+                arriving.read_on()
+                store.accept(paths, half, wanted, arriving.digest)
+    finally:
+        fetching.join()  # who tries again must be the only one who writes there
     if failed:
         raise failed[0]
 
@@ -105,9 +108,13 @@ def deliver(paths: LabPaths, head: Head, product: Product) -> str:
     there = head.contents()
     parcel = paths.outgoing / f"{product.key}.{uuid.uuid4().hex[:8]}.product"
     parcel.mkdir(parents=True)
-    for name, size in product.contents.items():
-        if there.get(name) != size:
-            os.link(paths.content(name), parcel / name)
-    (parcel / "product.json").write_bytes(encode(product))
-    head.deliver([parcel])
+    try:
+        for name, size in product.contents.items():
+            if there.get(name) != size:
+                os.link(paths.content(name), parcel / name)
+        (parcel / "product.json").write_bytes(encode(product))
+        head.deliver([parcel])
+    except OSError:
+        shutil.rmtree(parcel, ignore_errors=True)
+        raise
     return parcel.name

@@ -497,8 +497,11 @@ def test_submodules_that_cannot_be_had_are_said(nested: Path, tmp_path: Path, mo
     # Given a person whose git does not fetch submodules by files, which is its default
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     # When a repository with such is fetched, then that is said, and how to try it
-    with pytest.raises(LabFailed, match="transport 'file' not allowed") as caught:
-        upstream.Cache(LabPaths(tmp_path / "client")).fetched(f"file://{nested / 'top'}", "v1")
+    with (
+        pytest.raises(LabFailed, match="transport 'file' not allowed") as caught,
+        upstream.Cache(LabPaths(tmp_path / "client")) as cache,
+    ):
+        cache.fetched(f"file://{nested / 'top'}", "v1")
     assert "submodules of file://" in caught.value.message
     assert "--recurse-submodules" in caught.value.hint
 

@@ -146,19 +146,57 @@ def test_a_changed_source_is_one_compilation_and_a_link(builds: BuildLab, tmp_pa
     # Then that is compiled, nothing else, and all is there
     came = builds.build(model, "make")
     assert (came.made, came.names) == (["out/model", "out/more.o"], ["model", "table.h"])
-    # … and when another file is changed that may be what the header is made from, nobody knows what depends on that
+    # … and when another file is changed that no rule names, nothing is made
     write(model, notes_dot_txt="new\n")
     came = builds.build(model, "make")
-    assert (came.made, came.names) == (["out/main.o", "out/model", "out/more.o"], ["model", "table.h"])
+    assert (came.made, came.names) == ([], ["model", "table.h"])
 
 
 def test_what_is_made_on_the_way_is_not_lost(builds: BuildLab, tmp_path: Path) -> None:
     # Given a script that makes a header, and a NED file that no rule names
     model = scripted(tmp_path / "model", "touch table.h Side.ned")
     assert builds.build(model, "make").names == ["Side.ned", "model", "table.h"]
-    # When a source is changed, then that file is there again, at whatever cost
+    # When a source is changed, then that file is still there
     write(model, more_dot_cc="int more() { return 2; }\n")
     assert builds.build(model, "make").names == ["Side.ned", "model", "table.h"]
+
+
+def test_a_rule_may_make_more_than_it_says(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a rule that makes a header and data, and another one that reads the data
+    rules = "prog: main.cc gen.h\n\tcat gen.dat && g++ -o $@ $<\ngen.h: gen.sh\n\tsh gen.sh\n"
+    model = write(tmp_path / "model", Makefile=rules, main_dot_cc="int main() {}\n", gen_dot_sh="touch gen.h gen.dat\n")
+    assert builds.build(model, "make").names == ["gen.dat", "gen.h", "prog"]
+    # When a source is changed, then it is built as it would be at home
+    write(model, main_dot_cc="int main() { return 0; }\n")
+    assert builds.build(model, "make").names == ["gen.dat", "gen.h", "prog"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "makefile"),
+    [
+        ("ned", "all: $(patsubst %.ned,%_ned.h,$(wildcard *.ned))\n%_ned.h: %.ned\n\tcp $< $@\n"),
+        ("h", "all: $(patsubst %.h,moc_%.cpp,$(wildcard *.h))\nmoc_%.cpp: %.h\n\tcp $< $@\n"),
+    ],
+)
+def test_what_is_made_of_a_file_goes_with_it(builds: BuildLab, tmp_path: Path, suffix: str, makefile: str) -> None:
+    # Given a project that makes a file of each file of a kind
+    model = write(tmp_path / "model", Makefile=makefile)
+    for name in "ab":
+        (model / f"{name}.{suffix}").touch()
+    assert len(builds.build(model, "make").names) == 2
+    # When one of them is removed, then so is what was made of it
+    (model / f"b.{suffix}").unlink()
+    (name,) = builds.build(model, "make").names
+    assert name in ("a_ned.h", "moc_a.cpp")
+
+
+def test_a_repository_in_the_tree_stays(builds: BuildLab, tmp_path: Path) -> None:
+    # Given a build that brings a repository, as CMake's FetchContent does
+    model = scripted(tmp_path / "model", "touch table.h; git init -q fetched; touch fetched/x")
+    assert builds.build(model, "make").refusal == ""
+    # When a source is changed, then it is built
+    write(model, more_dot_cc="int more() { return 2; }\n")
+    assert builds.build(model, "make").made == ["out/model", "out/more.o"]
 
 
 def test_what_came_of_a_build_that_failed_is_in_no_product(builds: BuildLab, tmp_path: Path) -> None:
@@ -236,7 +274,7 @@ def test_what_was_made_is_on_the_disk_before_it_counts(
     assert len(seen) == 1
 
 
-def test_what_is_made_of_features_stays_while_there_are_any(builds: BuildLab, tmp_path: Path) -> None:
+def test_what_is_made_of_features_stays(builds: BuildLab, tmp_path: Path) -> None:
     # Given a project with features, of which its makefile makes a header, as INET's does
     model = scripted(tmp_path / "model", "touch table.h")
     write(model, Makefile=MAKEFILE.replace("table.h", "features.h"), gen_dot_sh="touch features.h")
