@@ -31,6 +31,10 @@ BUILD_HINTS = {
 MODE_HINT = "OMNeT++ must have been compiled for the mode {mode}; of a lab, labfleet_omnetpp in its inventory says"
 
 
+#: Seconds that a command has to end when nobody wants it any more.
+GRACE = 2.0
+
+
 class Maker:
     """Runs the build commands of one campaign, one after the other; all that they print makes one log."""
 
@@ -72,7 +76,8 @@ class Maker:
         finally:
             console_file.unlink(missing_ok=True)
         if status != 0:
-            if status > 0 and argv[0] == "make":  # nobody knows what others leave half-made
+            # Make removes what it was making when it is asked to end; nobody knows what others leave half-made.
+            if (status > 0 or status == -signal.SIGTERM) and argv[0] == "make":
                 in_good_order()
             text = self._file.read_bytes()[start:].decode(errors="replace")
             raise BuildFailed(
@@ -108,7 +113,10 @@ class Maker:
         """Wait for a moment, and return the exit status of a command that has ended; one that nobody wants is ended."""
         status = process.wait(0.1)
         if status is None and self._line.is_unwanted():
-            process.signal_group(signal.SIGKILL)
+            process.signal_group(signal.SIGTERM)
+            status = process.wait(GRACE)
+            if status is None:
+                process.signal_group(signal.SIGKILL)
         return status
 
     def _foreseen(self, argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int | None:

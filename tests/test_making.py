@@ -150,4 +150,29 @@ def test_what_make_does_to_say_what_it_would_do_can_be_cancelled(tmp_path: Path,
         run(maker, tmp_path, "make")
     # Then all of it is ended, and nobody takes what it has made for whole
     eventually(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "the end of what it had started")
+    assert not (tmp_path / "made.mk").exists()
+
+
+def test_what_a_cancelled_make_has_made_stays(tmp_path: Path, maker: Maker, line: Told) -> None:
+    # Given a makefile that has made one file, and is in the middle of another one, called by another make
+    inner = "all: a b\na:\n\techo whole >$@\nb:\n\techo half >$@; touch begun; sleep 1000; echo whole >$@\n"
+    (tmp_path / "inner").write_text(inner)
+    (tmp_path / "Makefile").write_text("all:\n\t$(MAKE) -f inner -j1\n")
+    # When the campaign is cancelled meanwhile
+    line.is_cancelled = (tmp_path / "begun").exists
+    with pytest.raises(BuildFailed):
+        run(maker, tmp_path, "make")
+    # Then what is whole is there for the next build, and nothing else
+    assert (tmp_path / "in-good-order").exists()
+    assert (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.timeout(30)
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path, maker: Maker, line: Told) -> None:
+    # Given a build that does not care for signals, when it is cancelled
+    line.is_cancelled = (tmp_path / "begun").exists
+    with pytest.raises(BuildFailed):
+        run(maker, tmp_path, "sh", "-c", "trap '' TERM; touch begun; while :; do sleep 1; done")
+    # Then it is ended all the same, and its tree is not in order
     assert not (tmp_path / "in-good-order").exists()
