@@ -146,3 +146,4 @@ def test_a_dead_slot_is_told_of_and_replaced(agent: Agent) -> None:
     # Then the foreman is told, and there are two again
     eventually(lambda: any(isinstance(event, SlotDied) for event in agent.events()), "the news of it")
     eventually(lambda: len(agent.children()) == 2 and victim not in agent.children(), "a new slot")
+    eventually(lambda: len(agent.serving()) == 2, "two slots that wait for work")
