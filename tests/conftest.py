@@ -17,9 +17,11 @@ from redis.exceptions import RedisError
 
 from runner import shell
 
-MACHINES = Path(__file__).parent / "lab"
+HERE = Path(__file__).parent
+MACHINES = HERE / "lab"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what runs in one process where there are several: what is in one file, and all that has machines.
 
@@ -27,8 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     items.sort(key=lambda item: MACHINES not in item.path.parents)
     for item in items:
-        group = "machines" if MACHINES in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        file = str(item.path.relative_to(HERE))
+        item.add_marker(pytest.mark.xdist_group("machines" if MACHINES in item.path.parents else file))
 
 
 def needs(command: str) -> None:
