@@ -8,29 +8,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from xdist.scheduler import LoadScopeScheduling
 
 from runner import shell
 
-HERE = Path(__file__).parent
-MACHINES = HERE / "lab"
+#: Where the tests with machines are; relative to the root, as in the names of tests.
+MACHINES = "tests/lab/"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Has one process do what is in a file, where there are several, and one of them all that has machines."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return MACHINES if nodeid.startswith(MACHINES) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Decide which process does what."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what runs in one process where there are several: what is in one file, and all that has machines.
-
-    The machines come first: they take longest, and what has none runs beside them.
-    """
-    items.sort(key=lambda item: MACHINES not in item.path.parents)
-    for item in items:
-        file = str(item.path.relative_to(HERE))
-        item.add_marker(pytest.mark.xdist_group("machines" if MACHINES in item.path.parents else file))
+    """Have machines first: they take longest, and what has none is done meanwhile."""
+    items.sort(key=lambda item: not item.nodeid.startswith(MACHINES))
 
 
 def needs(command: str) -> None:
