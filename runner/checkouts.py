@@ -84,7 +84,7 @@ def _is_of_this_boot(checkout: Path) -> bool:
     return made.exists() and made.read_text() == _boot()
 
 
-def _note_boot(checkout: Path) -> None:
+def note_boot(checkout: Path) -> None:
     """Take note of when a checkout is made; that comes to the disk before the checkout has its name."""
     with use_of(checkout).open("w") as file:
         file.write(_boot())
@@ -137,7 +137,7 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     store.lay_beside(paths, product, half)
     shell.run(["chmod", "-R", "a-w", str(half)])
-    _note_boot(checkout)
+    note_boot(checkout)
     os.replace(index, index_of(checkout))
     os.rename(half, checkout)
 

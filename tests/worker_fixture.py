@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 from redis import Redis
 
-from runner import shell
+from runner import checkouts, shell
 from runner.job_queue import EVENTS, JobQueue, connect
 from runner.messages import AnyEvent, ChunkEnded, Held, HostReport, RunDelivered
 from runner.model import PROTOCOL, Attempt, Build, Campaign, Chunk, Launch, Limits, Outcome, Prepared, Run, decode
@@ -93,6 +93,7 @@ class Host:
         for name, text in (("simulate", PROGRAM), ("do.sh", do)):
             (checkout / name).write_text(text)
         (checkout / "simulate").chmod(0o755)
+        checkouts.note_boot(checkout)
         variables = [{"x": str(number), "repetition": "0"} for number in range(10)]
         campaign = Campaign(
             id="c1",

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import zmq
 
-from runner import disk, shell, usage
+from runner import checkouts, disk, shell, usage
 from runner.job_queue import WorkerEnd
 from runner.log_stream import Piece
 from runner.messages import (
@@ -109,6 +109,7 @@ def test_a_slot_does_the_runs_of_a_resumed_campaign_with_the_product_that_it_has
     other = host.paths.checkout(campaign.tree, "m" * 20)
     shutil.copytree(host.paths.checkout(campaign.tree, "k" * 20), other)
     (other / "do.sh").write_text("echo anew >$STEM.sca")
+    checkouts.note_boot(other)
     host.jobs.keep_prepared("c1", msgspec.structs.replace(WorkerEnd(host.redis).prepared("c1"), key="m" * 20))
     # When a chunk of it comes, then the program that is started is the new one, and the outcomes tell which it was
     chunk = Chunk("c1-again", "c1", (Attempt(1, 1),), shared=False, key="m" * 20)
@@ -167,6 +168,7 @@ def test_what_an_ini_file_changes_is_found_out_anew(host: Host) -> None:
     checkout = host.paths.checkout("u" * 20, "k" * 20)
     shutil.copytree(host.paths.checkout(alone.tree, "k" * 20), checkout)
     (checkout / "do.sh").write_text(recording)
+    checkouts.note_boot(checkout)
     host.jobs.keep_campaign(msgspec.structs.replace(alone, id="c2", tree="u" * 20))
     runs = tuple(Run(number, {"x": str(number), "repetition": "0"}) for number in (2, 3))
     host.jobs.keep_prepared("c2", Prepared("k" * 20, False, ("./simulate",), "", runs))
