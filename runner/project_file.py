@@ -342,6 +342,7 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
                 counts[name] = counts.get(name, -1) + 1
                 keys.append((name,))
             keys = [(name, str(counts[name]), *key[1:]) if name in counts else key for key in keys]
+            places.setdefault((name,), number - len(statement) + 1)
         for key in keys:
             places.setdefault(key, number - len(statement) + 1)
         if is_header:
@@ -352,9 +353,9 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
 
 def _line_of(key: _Key, lines: dict[_Key, int]) -> int:
     """Return the line of a key, or of what it is in where that is written in one."""
-    while key not in lines:
+    while key and key not in lines:
         key = key[:-1]
-    return lines[key]
+    return lines.get(key, 1)
 
 
 def _keys(content: dict[str, Any], table: _Key) -> Iterator[_Key]:

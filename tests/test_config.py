@@ -927,6 +927,25 @@ enable = [1]
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[references]]\npath = "../inet"', "line 1: unknown key `references` (did you mean `reference`?)"),
+        (
+            '[[reference]]\npath = "../q"\n[[refrence]]\npath = "../inet"',
+            "line 3: unknown key `refrence` (did you mean `reference`?)",
+        ),
+        (
+            '\n[[environment]]\nA = "1"',
+            "line 2: `environment` must be a table of strings, not an array of other things",
+        ),
+    ],
+)
+def test_a_wrong_array_of_tables_has_its_line(write: Write, text: str, said: str) -> None:
+    # Given a header in double brackets that is none of labfleet.toml's; when / then
+    assert mistakes(write, text) == [said]
+
+
 def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_has(write: Write) -> None:
     # Given a project with two features, and one without any
     root = described(write, 'features = { enable = ["Rdio"] }')
