@@ -97,7 +97,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
         references=_references(root, said, build),
-        remarks=_remarks(root, said, build),
+        remarks=_remarks(root, said),
         is_built_from_all=bool(said.build),
     )
 
@@ -150,13 +150,13 @@ def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference,
     return ide_files.needed_projects(root, build.makefiles) if said.references is None else said.references
 
 
-def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
-    """Return what may be the reason why a build fails."""
-    if said.references is not None or not build.commands:
+def _remarks(root: Path, said: ProjectFile) -> tuple[str, ...]:
+    """Return what may be the reason why a build fails, or why a program does not find what it loads."""
+    if said.references is not None:
         return ()
-    names = ", ".join(ide_files.missing_projects(root))
-    remark = f"what .project names is not beside {root.name}: {names}; labfleet.toml can say where it is, [[reference]]"
-    return (remark,) if names else ()
+    where = "copy it there, or name it with [[reference]] in labfleet.toml"
+    missing = ide_files.missing_projects(root)
+    return tuple(f".project names {name}, which is not in ../{name}: {where}" for name in missing)
 
 
 # ---- where -------------------------------------------------------------------------------------------------

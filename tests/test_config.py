@@ -1016,13 +1016,17 @@ def test_makefiles_and_the_ide_name_projects_that_are_needed(
     assert [reference.path for reference in load(work / "m").references] == paths
 
 
-def test_who_has_not_what_the_ide_names_is_told_so(write: Write) -> None:
-    # Given a project that refers to one that is nowhere, and one that is there
+@pytest.mark.parametrize("sources", [["m/Node.cc"], []])
+def test_who_has_not_what_the_ide_names_is_told_so(write: Write, sources: list[str]) -> None:
+    # Given a project that refers to one that is nowhere, and one that is there; it has sources, or NED files alone
     named = "<a><projects><project>inet4.5</project><project>q</project></projects></a>"
-    work = write("m/omnetpp.ini", "m/Node.cc", "q/x", **{"m/.project": named})
+    work = write("m/omnetpp.ini", *sources, "q/x", **{"m/.project": named})
     # When / Then
     assert load(work / "m").remarks == (
-        "what .project names is not beside m: inet4.5; labfleet.toml can say where it is, [[reference]]",
+        (
+            ".project names inet4.5, which is not in ../inet4.5: "
+            "copy it there, or name it with [[reference]] in labfleet.toml"
+        ),
     )
     # When labfleet.toml says what is needed, then that counts
     (work / "m/labfleet.toml").write_text("reference = []\n")
