@@ -307,9 +307,21 @@ def _wrong_reference(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, s
         yield key, "a reference has either `path`, a folder, or `git`, a URL"
     elif ("git" in table) != ("revision" in table):
         yield key, "`git` and `revision` of a reference belong together"
-    folder = table.get("name")
-    if isinstance(folder, str) and folder.strip() and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
-        yield (*key, "name"), f"`{folder}` cannot be the name of a folder"
+    yield from _wrong_name((*key, "name"), table.get("name"), table.get("path"))
+
+
+def _wrong_name(key: _Key, folder: Any, path: Any) -> Iterator[tuple[_Key, str]]:
+    if not isinstance(folder, str) or not folder.strip():
+        return
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
+        yield key, f"`{folder}` cannot be the name of a folder"
+    elif isinstance(path, str) and not _is_absolute(path) and folder != os.path.basename(os.path.normpath(path)):
+        at_home = "what has a relative path stands where it stands at home"
+        yield key, f"`name` does nothing for {path}: {at_home}; it is for `git` and absolute paths"
+
+
+def _is_absolute(path: str) -> bool:
+    return os.path.isabs(os.path.expanduser(path))
 
 
 # ---- line numbers, which tomllib keeps to itself -----------------------------------------------------------

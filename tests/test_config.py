@@ -946,6 +946,21 @@ def test_a_wrong_array_of_tables_has_its_line(write: Write, text: str, said: str
     assert mistakes(write, text) == [said]
 
 
+def test_a_name_that_would_do_nothing_is_refused(write: Write) -> None:
+    # Given a reference by a relative path, which says where it stands, with another name
+    text = '[[reference]]\npath = "../inet-4.5"\nname = "inet"'
+    # When / Then
+    assert mistakes(write, text) == [
+        (
+            "line 3: `name` does nothing for ../inet-4.5: what has a relative path stands where it stands at home; "
+            "it is for `git` and absolute paths"
+        )
+    ]
+    # When it is its own, or that of one that stands elsewhere, then that is well
+    for path in ("../inet", "~/inet-4.5", "/opt/inet-4.5"):
+        assert load(described(write, f'[[reference]]\npath = "{path}"\nname = "inet"')).references[0].name == "inet"
+
+
 def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_has(write: Write) -> None:
     # Given a project with two features, and one without any
     root = described(write, 'features = { enable = ["Rdio"] }')
