@@ -46,6 +46,8 @@ class Project:
     limits: Limits = field(default_factory=Limits)
     #: The version of OMNeT++ that it wants; empty: whichever is there.
     omnetpp: str = ""
+    #: The line of its labfleet.toml that says so.
+    omnetpp_line: int = 0
     #: Its NED folders relative to the root, for projects that need this one.
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
@@ -96,6 +98,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         environment=said.environment,
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
+        omnetpp_line=said.omnetpp_line,
         references=_references(root, said, build),
         remarks=_remarks(root, said),
         is_built_from_all=bool(said.build),
@@ -125,6 +128,7 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         include=tuple(dict.fromkeys((*said.include, *_needed_files(root, [], build)))),
         environment=said.environment,
         omnetpp=said.omnetpp,
+        omnetpp_line=said.omnetpp_line,
         ned_folders=said.ned_path or tuple(_listed_ned_folders(root)) or ("src" if (root / "src").is_dir() else ".",),
         references=_references(root, said, build),
         is_built_from_all=bool(said.build),
@@ -143,6 +147,16 @@ def agreed_version(project: Project, needed: Sequence[Project]) -> str:
                 "a project and those that it needs are built with the same one; `omnetpp` in labfleet.toml says which",
             )
     return most.omnetpp
+
+
+def said_version(project: Project, needed: Sequence[Project], version: str) -> str:
+    """Return where that version is said, for people: whose labfleet.toml, and its line."""
+    said = (
+        f"{one.name}/{project_file.NAME}, line {one.omnetpp_line},"
+        for one in (project, *needed)
+        if one.omnetpp == version
+    )
+    return next(said, "") if version else ""
 
 
 def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:

@@ -107,6 +107,8 @@ class ProjectFile:
     environment: dict[str, str] = field(default_factory=dict)
     #: The version of OMNeT++ that is wanted, e.g. 6.2; empty: whichever is there.
     omnetpp: str = ""
+    #: Where that is said: its line.
+    omnetpp_line: int = 0
     #: The limits of runs that are given, by the names of model.Limits.
     limits: dict[str, Any] = field(default_factory=dict)
     features: Features = Features()
@@ -140,6 +142,7 @@ def read(root: Path) -> ProjectFile:
     return ProjectFile(
         **values,
         limits=limits,
+        omnetpp_line=lines.get(("omnetpp",), 0),
         features=_features(content.get("features")) or Features(),
         references=_references(content["reference"], lines) if "reference" in content else None,
     )

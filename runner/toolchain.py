@@ -52,15 +52,14 @@ def chosen(campaign: Campaign) -> Campaign:
     if not wanted:
         return campaign
     root = _root(campaign.run_environment)
+    who = campaign.omnetpp_said or campaign.name
     if root is None:
-        raise WrongUse(
-            f"{campaign.name} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first"
-        )
+        raise WrongUse(f"{who} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first")
     there = _installed(root)
     fitting = [version for version in there if f"{version}.".startswith(f"{wanted}.")]
     if not fitting:
         raise WrongUse(
-            f"{campaign.name} wants OMNeT++ {wanted}, which is not there",
+            f"{who} wants OMNeT++ {wanted}, which is not there",
             f"there is {', '.join(sorted(there, key=_in_order))}; `omnetpp` in labfleet.toml says which it is to be",
         )
     best = there[max(fitting, key=_in_order)]

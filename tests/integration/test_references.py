@@ -343,6 +343,15 @@ def test_a_project_and_what_it_needs_want_the_same_omnetpp(lab: LocalLab, model:
     assert "model wants OMNeT++ 6.2, and greet 6.1" in refusal(lab, model)
 
 
+def test_who_wants_an_omnetpp_that_is_not_there_is_said(lab: LocalLab, model: Path) -> None:
+    # Given a library that wants an OMNeT++ which nobody has
+    write(model.parent / "greet", labfleet_dot_toml='# old\nomnetpp = "0.9"\n')
+    # When the model is run, then it is said whose wish it is
+    said = run(lab, model)
+    assert said.status == 2
+    assert "greet/labfleet.toml, line 2, wants OMNeT++ 0.9, " in said.stderr
+
+
 # ---- what is wrong ---------------------------------------------------------------------------------------------
 
 
