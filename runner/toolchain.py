@@ -117,7 +117,7 @@ def lacks_mode(environment: Mapping[str, str], mode: str) -> str:
     if (
         root is None
         or not (root / "lib").is_dir()
-        or any((root / "lib").glob(f"*oppsim{omnetpp.SUFFIXES.get(mode, '')}.*"))
+        or any((root / "lib").rglob(f"*oppsim{omnetpp.SUFFIXES.get(mode, '')}.*"))
     ):
         return ""
     return f"the OMNeT++ in {root} was not built in this mode: make MODE={mode} there does so"
