@@ -72,7 +72,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
     folder = _existing_folder(folder)
     root = _root(folder)
     said = project_file.read(root)
-    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
+    features.refuse_impossible(root, said.features.enable, said.features.disable)
     usual = Path(os.path.normpath(root / said.directory))
     directory = usual if folder == root else folder
     if not ini_files and directory == usual:
@@ -116,7 +116,7 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         said = replace(said, features=reference.features)
     if reference.build is not None:
         said = replace(said, build=reference.build)
-    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
+    features.refuse_impossible(root, said.features.enable, said.features.disable)
     build = recipe.build_of(root, root, said, mode)
     return Project(
         root=root,

@@ -64,7 +64,24 @@ class Stamps:
                 os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def refuse_unknown(root: Path, wanted: tuple[str, ...]) -> None:
+def refuse_impossible(root: Path, enable: tuple[str, ...], disable: tuple[str, ...]) -> None:
+    """Raise WrongUse if features of a project cannot be switched so: it has not all of them, or one needs another."""
+    _refuse_unknown(root, (*enable, *disable))
+    if not (enable and disable):
+        return
+    needs = {one.get("id", ""): one.get("requires", "").split() for one in parsed_xml(root / FEATURES, "feature")}
+    for name in enable:
+        needed = [name]
+        for one in needed:  # grows by what is needed in turn
+            needed += [other for other in needs.get(one, ()) if other not in needed]
+        if off := [other for other in needed if other in disable]:
+            why = "is to be on and off" if off[0] == name else f"needs {', '.join(off)}, which is to be off"
+            raise WrongUse(
+                f"the feature {name} of {root.name} {why}", "`features` in labfleet.toml says what is on and off"
+            )
+
+
+def _refuse_unknown(root: Path, wanted: tuple[str, ...]) -> None:
     """Raise WrongUse, which lists those that there are, if a project has not all of some features."""
     there = known(root) if wanted else ()
     if wanted and not there:

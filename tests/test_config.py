@@ -973,6 +973,30 @@ def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_
     assert refusal(root).hint == "it has these: Radio, Osg"
 
 
+@pytest.mark.parametrize(
+    ("enable", "disable", "said"),
+    [
+        (["Extra"], ["Core"], "the feature Extra of m needs Core, which is to be off"),
+        (["More"], ["Base"], "the feature More of m needs Base, which is to be off"),
+        (["Core"], ["Core"], "the feature Core of m is to be on and off"),
+        (["Extra"], ["Other"], ""),
+    ],
+)
+def test_a_feature_that_needs_one_that_is_to_be_off_is_refused(
+    write: Write, enable: list[str], disable: list[str], said: str
+) -> None:
+    # Given features that need each other, even in a circle, and what is wished of them
+    root = described(write, f"features = {{ enable = {enable}, disable = {disable} }}")
+    needs = {"Extra": "Core", "Core": "Base Extra", "Base": "", "More": "Extra", "Other": "More"}
+    made = (f'<feature id="{name}" requires="{others}"/>' for name, others in needs.items())
+    (root / ".oppfeatures").write_text(f"<features>{''.join(made)}</features>")
+    # When / Then
+    if said:
+        assert refusal(root).message == said
+    else:
+        assert load(root).build.disable == ("Other",)
+
+
 # ---- projects that are needed ----------------------------------------------------------------------------
 
 
