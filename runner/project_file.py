@@ -87,8 +87,9 @@ class Reference:
     build: tuple[str, ...] | None = None
     #: The variable by which makefiles name it; empty if that is not known.
     variable: str = ""
-    #: Where this is said, for people.
+    #: Where this is said, and its features, for people.
     said: str = ""
+    features_said: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,10 @@ def read(root: Path) -> ProjectFile:
 
 def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple[Reference, ...]:
     """Return what [[reference]] says."""
+
+    def where(*key: str) -> str:
+        return f"{NAME}, line {_line_of(('reference', *key), lines)}"
+
     return tuple(
         Reference(
             path=table.get("path"),
@@ -158,7 +163,8 @@ def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple
             name=table.get("name", ""),
             features=_features(table.get("features")),
             build=tuple(_strings(table["build"])) if "build" in table else None,
-            said=f"{NAME}, line {_line_of(('reference', str(number)), lines)}",
+            said=where(str(number)),
+            features_said=where(str(number), "features"),
         )
         for number, table in enumerate(tables)
     )

@@ -366,6 +366,16 @@ def test_all_that_is_wrong_with_references_is_said_at_once(lab: LocalLab, model:
     assert "labfleet.toml, line 4: labfleet.toml, line 1: `program` must be a string, not an integer" in said
 
 
+def test_features_of_a_reference_that_it_does_not_have_are_said_where_they_stand(lab: LocalLab, model: Path) -> None:
+    # Given a reference with a feature that is misspelt
+    write(model.parent / "greet", _dot_oppfeatures='<features><feature id="Extra" requires=""/></features>')
+    write(model, labfleet_dot_toml='[[reference]]\npath = "../greet"\nfeatures = { enable = ["Extras"] }\n')
+    # When / Then
+    said = refusal(lab, model)
+    assert "labfleet.toml, line 3: greet has no feature Extras; did you mean Extra?" in said
+    assert "hint" not in said
+
+
 def test_a_makefile_that_names_what_is_not_there_is_cited(lab: LocalLab, tmp_path: Path) -> None:
     # Given a model without the library
     model = program(tmp_path / "model")
@@ -377,7 +387,12 @@ def test_a_cycle_is_named(lab: LocalLab, model: Path) -> None:
     # Given a library that needs the model
     write(model.parent / "greet", labfleet_dot_toml='[[reference]]\npath = "../model"\n')
     # When / Then
-    assert "a cycle: model → greet → model" in refusal(lab, model)
+    said = refusal(lab, model)
+    assert (
+        "a cycle: model → greet → model; remove one of these references: model, Makefile: GREET_PROJ=../greet" in said
+    )
+    assert "; greet, labfleet.toml, line 1\n" in said
+    assert "hint" not in said
 
 
 def test_one_place_cannot_have_two_projects(lab: LocalLab, model: Path, tmp_path: Path) -> None:
