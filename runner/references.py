@@ -110,12 +110,18 @@ class _Search:
                 where = self._where(node, said.features_said)
             self.mistakes.append(f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
             return None
+        found = _Node(project, address, said, is_elsewhere=is_elsewhere)
         if known is None:
-            return _Node(project, address, said, is_elsewhere=is_elsewhere)
-        if (known.project.root, known.project.build) != (project.root, project.build):
+            return found
+        if known.project.root != project.root:
             self.mistakes.append(
-                f"{where}: {address.name} is to be {project.root} here and {known.project.root} elsewhere, "
-                f"or is to be built otherwise; give one of them another `name`"
+                f"{where}: {address.name} is to be {found.origin} here and {known.origin} elsewhere; "
+                f"give one of them another `name`"
+            )
+        elif known.project.build != project.build:
+            self.mistakes.append(
+                f"{where}: {address.name} is to have other features here than elsewhere, or to be built otherwise; "
+                f"say the same of it wherever it is named"
             )
         return known
 

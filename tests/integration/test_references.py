@@ -395,15 +395,24 @@ def test_a_cycle_is_named(lab: LocalLab, model: Path) -> None:
     assert "hint" not in said
 
 
-def test_one_place_cannot_have_two_projects(lab: LocalLab, model: Path, tmp_path: Path) -> None:
-    # Given two libraries that are to have the same name
-    there = library(tmp_path / "far" / "greet")
-    write(
-        model,
-        labfleet_dot_toml=f'[[reference]]\npath = "../greet"\n\n[[reference]]\npath = "{there}"\n',
-    )
+def test_one_place_cannot_have_two_projects(lab: LocalLab, model: Path, far: Path) -> None:
+    # Given two libraries that are to have the same name, one of them from a repository
+    beside = model.parent / "greet"
+    by_git(model, f"file://{far}", "v1")
+    text = (model / "labfleet.toml").read_text()
+    write(model, labfleet_dot_toml=f'[[reference]]\npath = "../greet"\n\n{text}')
     # When / Then
-    assert "give one of them another `name`" in refusal(lab, model)
+    said = refusal(lab, model)
+    assert f"greet is to be file://{far} v1 here and {beside} elsewhere; give one of them another `name`" in said
+
+
+def test_one_project_cannot_be_built_in_two_ways(lab: LocalLab, model: Path) -> None:
+    # Given a library that is named twice, once with a build of its own
+    text = '[[reference]]\npath = "../greet"\n'
+    write(model, labfleet_dot_toml=f'{text}\n{text}build = "make -C src"\n')
+    # When / Then
+    said = refusal(lab, model)
+    assert "line 4: greet is to have other features here than elsewhere, or to be built otherwise; say the same" in said
 
 
 def test_a_build_of_what_is_needed_that_fails_says_so(lab: LocalLab, model: Path) -> None:
