@@ -133,7 +133,8 @@ class _Search:
             return self._fetch(said.git, said.revision)
         folder = Path(os.path.normpath(node.project.root / os.path.expanduser(said.path)))
         if not folder.is_dir():
-            self.mistakes.append(f"{where}: there is no folder {folder}")
+            fault = f"{folder} is a file, not a folder" if folder.exists() else f"there is no folder {folder}"
+            self.mistakes.append(f"{where}: {fault}")
             self.hint = "references are [[reference]] in labfleet.toml, or named by makefiles"
             return None
         return folder

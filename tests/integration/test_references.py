@@ -356,13 +356,15 @@ def test_who_wants_an_omnetpp_that_is_not_there_is_said(lab: LocalLab, model: Pa
 
 
 def test_all_that_is_wrong_with_references_is_said_at_once(lab: LocalLab, model: Path) -> None:
-    # Given a reference to nothing, and one whose own labfleet.toml is wrong
+    # Given a reference to nothing, one to a file, and one whose own labfleet.toml is wrong
     write(model.parent / "odd", labfleet_dot_toml="program = 3\n")
-    text = "\n\n".join(f'[[reference]]\npath = "../{name}"' for name in ("gone", "odd", "greet"))
+    write(model.parent, file="")
+    text = "\n\n".join(f'[[reference]]\npath = "../{name}"' for name in ("gone", "odd", "greet", "file"))
     write(model, labfleet_dot_toml=text)
     # When / Then
     said = refusal(lab, model)
     assert f"labfleet.toml, line 1: there is no folder {model.parent / 'gone'}" in said
+    assert f"labfleet.toml, line 10: {model.parent / 'file'} is a file, not a folder" in said
     assert "labfleet.toml, line 4: labfleet.toml, line 1: `program` must be a string, not an integer" in said
 
 
