@@ -174,6 +174,8 @@ class Builder:
             # The head may have removed it since it came from here.
             is_there = self._head.insist(lambda head: head.has_product(key))
             return Built(source, found, "" if is_there else self._delivered(found), was_built=False)
+        if self._inputs.uses_omnetpp(source) and (lack := lacks_mode(given, campaign.mode)):
+            raise BuildFailed(f"{source.name} cannot be built in the mode {campaign.mode}", lack)
         others = {place: (built.source, built.product.key) for place, built in needed.items()}
         tree = self._head.insist(
             lambda head: WorkingTree(
@@ -206,8 +208,8 @@ class Builder:
                 for argv in source.build.commands:
                     run(ide_files.with_exported(argv, folder, [tree.at(place) for place in reversed(needed)]), folder)
             except BuildFailed as failed:
-                hints = (lacks_mode(environment, campaign.mode), failed.hint)
-                raise BuildFailed(failed.message, "\n".join(filter(None, hints))) from None
+                hint = lacks_mode(environment, campaign.mode) or failed.hint
+                raise BuildFailed(failed.message, hint) from None
             target = self._target(source, tree.root, environment)
             names = products.wanted(tree.root, tree.changed_files(), target)
             loaded = sorted({*filter(omnetpp.is_shared_library, names), *tree.committed("*.so", "*.dylib")})

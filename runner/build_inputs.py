@@ -33,6 +33,9 @@ _PATH = re.compile(r"[\w.+/-]+")
 #: Files that builds do not read, as a rule; see repository.NOT_BUILT_FROM.
 _NOT_BUILT_FROM = re.compile(r"\.(?:ini|ned|anf)\b")
 
+#: Makefiles of opp_makemake's, and whoever makes them, name one of these.
+_OF_OMNETPP = ("opp_makemake", "opp_configfilepath")
+
 #: CMake looks for a package where NAME_ROOT and NAME_DIR say.
 _PACKAGE = re.compile(r"find_package\s*\(\s*(\w+)")
 
@@ -63,6 +66,10 @@ class BuildInputs:
     def rules(self, source: Source) -> str:
         """Return the digest of what says how things are made."""
         return self._read(source).rules if _is_built(source) else ""
+
+    def uses_omnetpp(self, source: Source) -> bool:
+        """Say whether a build compiles and links with OMNeT++, as far as that can be seen."""
+        return _is_built(source) and not self._read(source).words.isdisjoint(_OF_OMNETPP)
 
     def _read(self, source: Source) -> "_Inputs":
         known = source.sources, repr(source.build)

@@ -67,6 +67,8 @@ def describe(
     """Return the campaign that an order means; ``needed``: what the project at ``place`` needs."""
     now = time.time()
     launch = project.launch
+    projects = [one.project for one, _ in needed]
+    version = config.agreed_version(project, projects)
     return Campaign(
         id=new_id(now),
         protocol=PROTOCOL,
@@ -94,7 +96,8 @@ def describe(
         batch=order.batch,
         dry_run=order.dry_run,
         limits=msgspec.structs.replace(project.limits, **order.limits),
-        omnetpp=config.agreed_version(project, [one.project for one, _ in needed]),
+        omnetpp=version,
+        omnetpp_said=config.said_version(project, projects, version),
         place=place,
         references=tuple(
             Source(

@@ -191,8 +191,6 @@ def _bug(error: Exception) -> str:
 
 def _wrong_use(program: Program, error: Exception) -> Exit:
     """Return how to end after Invoke could not make sense of the command line."""
-    from difflib import get_close_matches
-
     context = getattr(error, "context", None)
     name = context.name if context else None
     message, known = str(error), []
@@ -200,13 +198,11 @@ def _wrong_use(program: Program, error: Exception) -> Exit:
         token = unknown[1]
         if token.startswith("-"):
             message = f"{name} has no option {token}" if name else f"there is no option {token}"
-            known = [*context.flags, *context.inverse_flags] if context else []
         elif repeated := _given_twice(program, context, token):
             message = f"{repeated} is given twice"
         else:
             message = f"{token!r} is no option of {name}, and no command" if name else f"there is no command {token!r}"
-            known = [] if name else list(program.parser.contexts)
-        known = get_close_matches(token, known, n=1)
+        known = _meant(program, context, token)
     elif valueless := re.match(r"Flag <Argument: ([\w-]+)", message):
         message = f"--{valueless[1].replace('_', '-')} needs a value"
     suggestion = f"did you mean {known[0]}?\n" if known else ""
@@ -214,6 +210,24 @@ def _wrong_use(program: Program, error: Exception) -> Exit:
     called = "labfleet" if isinstance(program, Labfleet) else "invoke"
     see = f"{called} {name} --help" if name else f"{called} --list"
     return Exit(_message(message, suggestion + see), code=ExitCode.WRONG_USE)
+
+
+#: Parts of the command ``lab`` that people take for commands.
+_PARTS_OF_LAB = ("use", "status", "stop")
+
+
+def _meant(program: Program, context: Any, token: str) -> list[str]:
+    """Return what an unexpected word may have been meant to be, the likeliest one if there is any."""
+    from difflib import get_close_matches
+
+    commands = program.parser.contexts
+    if token.startswith("-"):
+        return get_close_matches(token, [*context.flags, *context.inverse_flags] if context else [], n=1)
+    if context and context.name:
+        return [f"--{token}"] if f"--{token}" in context.flags else []
+    if token in _PARTS_OF_LAB and "lab" in commands:
+        return [f"lab {token}"]
+    return get_close_matches(token, list(commands), n=1)
 
 
 def _given_twice(program: Program, context: Any, token: str) -> str:

@@ -46,6 +46,8 @@ class Project:
     limits: Limits = field(default_factory=Limits)
     #: The version of OMNeT++ that it wants; empty: whichever is there.
     omnetpp: str = ""
+    #: The line of its labfleet.toml that says so.
+    omnetpp_line: int = 0
     #: Its NED folders relative to the root, for projects that need this one.
     ned_folders: tuple[str, ...] = ()
     #: The projects that it needs.
@@ -70,7 +72,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
     folder = _existing_folder(folder)
     root = _root(folder)
     said = project_file.read(root)
-    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
+    features.refuse_impossible(root, said.features.enable, said.features.disable)
     usual = Path(os.path.normpath(root / said.directory))
     directory = usual if folder == root else folder
     if not ini_files and directory == usual:
@@ -96,8 +98,9 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         environment=said.environment,
         limits=Limits(**said.limits),
         omnetpp=said.omnetpp,
+        omnetpp_line=said.omnetpp_line,
         references=_references(root, said, build),
-        remarks=_remarks(root, said, build),
+        remarks=_remarks(root, said),
         is_built_from_all=bool(said.build),
     )
 
@@ -113,7 +116,7 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         said = replace(said, features=reference.features)
     if reference.build is not None:
         said = replace(said, build=reference.build)
-    features.refuse_unknown(root, (*said.features.enable, *said.features.disable))
+    features.refuse_impossible(root, said.features.enable, said.features.disable)
     build = recipe.build_of(root, root, said, mode)
     return Project(
         root=root,
@@ -125,6 +128,7 @@ def load_needed(folder: Path, reference: Reference, *, mode: str = "release") ->
         include=tuple(dict.fromkeys((*said.include, *_needed_files(root, [], build)))),
         environment=said.environment,
         omnetpp=said.omnetpp,
+        omnetpp_line=said.omnetpp_line,
         ned_folders=said.ned_path or tuple(_listed_ned_folders(root)) or ("src" if (root / "src").is_dir() else ".",),
         references=_references(root, said, build),
         is_built_from_all=bool(said.build),
@@ -145,18 +149,28 @@ def agreed_version(project: Project, needed: Sequence[Project]) -> str:
     return most.omnetpp
 
 
+def said_version(project: Project, needed: Sequence[Project], version: str) -> str:
+    """Return where that version is said, for people: whose labfleet.toml, and its line."""
+    said = (
+        f"{one.name}/{project_file.NAME}, line {one.omnetpp_line},"
+        for one in (project, *needed)
+        if one.omnetpp == version
+    )
+    return next(said, "") if version else ""
+
+
 def _references(root: Path, said: ProjectFile, build: Build) -> tuple[Reference, ...]:
     """Return the projects that a project needs: those that labfleet.toml says, else those that its makefiles name."""
     return ide_files.needed_projects(root, build.makefiles) if said.references is None else said.references
 
 
-def _remarks(root: Path, said: ProjectFile, build: Build) -> tuple[str, ...]:
-    """Return what may be the reason why a build fails."""
-    if said.references is not None or not build.commands:
+def _remarks(root: Path, said: ProjectFile) -> tuple[str, ...]:
+    """Return what may be the reason why a build fails, or why a program does not find what it loads."""
+    if said.references is not None:
         return ()
-    names = ", ".join(ide_files.missing_projects(root))
-    remark = f"what .project names is not beside {root.name}: {names}; labfleet.toml can say where it is, [[reference]]"
-    return (remark,) if names else ()
+    where = "copy it there, or name it with [[reference]] in labfleet.toml"
+    missing = ide_files.missing_projects(root)
+    return tuple(f".project names {name}, which is not in ../{name}: {where}" for name in missing)
 
 
 # ---- where -------------------------------------------------------------------------------------------------

@@ -64,14 +64,35 @@ class Stamps:
                 os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def refuse_unknown(root: Path, wanted: tuple[str, ...]) -> None:
-    """Raise WrongUse, which lists those that there are, if a project has not all of some features."""
+class WrongFeatures(WrongUse):
+    """What is wished of a project's features cannot be."""
+
+
+def refuse_impossible(root: Path, enable: tuple[str, ...], disable: tuple[str, ...]) -> None:
+    """Raise WrongFeatures if a project's features cannot be switched so: some are missing, or one needs another."""
+    _refuse_unknown(root, (*enable, *disable))
+    if not (enable and disable):
+        return
+    needs = {one.get("id", ""): one.get("requires", "").split() for one in parsed_xml(root / FEATURES, "feature")}
+    for name in enable:
+        needed = [name]
+        for one in needed:  # grows by what is needed in turn
+            needed += [other for other in needs.get(one, ()) if other not in needed]
+        if off := [other for other in needed if other in disable]:
+            why = "is to be on and off" if off[0] == name else f"needs {', '.join(off)}, which is to be off"
+            raise WrongFeatures(
+                f"the feature {name} of {root.name} {why}", "`features` in labfleet.toml says what is on and off"
+            )
+
+
+def _refuse_unknown(root: Path, wanted: tuple[str, ...]) -> None:
+    """Raise WrongFeatures, which lists those that there are, if a project has not all of some features."""
     there = known(root) if wanted else ()
     if wanted and not there:
-        raise WrongUse(f"{root.name} has no features", f"a project that has features has a file {FEATURES}")
+        raise WrongFeatures(f"{root.name} has no features", f"a project that has features has a file {FEATURES}")
     if strange := [name for name in wanted if name not in there]:
         import difflib
 
         meant = dict.fromkeys(name for one in strange for name in difflib.get_close_matches(one, there, n=1))
         hint = (f"did you mean {', '.join(meant)}?  " if meant else "") + f"it has these: {', '.join(there)}"
-        raise WrongUse(f"{root.name} has no feature {', '.join(strange)}", hint)
+        raise WrongFeatures(f"{root.name} has no feature {', '.join(strange)}", hint)

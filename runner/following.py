@@ -25,6 +25,8 @@ from runner.messages import (
     AnyRequest,
     AskStatus,
     AttemptFailed,
+    BuildProgressed,
+    BuildStarted,
     CampaignEnded,
     CampaignPrepared,
     CampaignRefused,
@@ -91,6 +93,8 @@ class Follower:
         #: When a question was sent that has not been answered yet.
         self._asked: float | None = None
         self._trouble = ""
+        #: Has the lab told of the campaign's build?
+        self._builds = False
 
     def __enter__(self) -> Self:
         return self
@@ -221,8 +225,9 @@ class Follower:
                     raise LabFailed(text, hint)
                 case Status():
                     self._check_status(message)
-                case Explained(text):
-                    self._view.waits(text)
+                case Explained(text, is_built):
+                    if not (is_built and self._builds):  # that is told already, and how far it is
+                        self._view.waits(text)
                 case CampaignEnded():
                     self.ended = message
                     self._view.event(message)
@@ -273,6 +278,8 @@ class Follower:
                 self._learn(what)
             case CampaignRefused(_, exit_code, text, hint):
                 self._refuse(exit_code, text, hint)
+            case BuildStarted() | BuildProgressed():
+                self._builds = True
             case CampaignPrepared(_, prepared):
                 self._prepare(prepared)
             case AttemptFailed(_, past):

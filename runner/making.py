@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -61,7 +62,7 @@ class Maker:
         ``in_good_order``: called before that if it is make that failed, and ended by itself: so what there is is whole.
         """
         environment = {**environment, "PWD": str(cwd)}  # make does not look where it is; the client's is elsewhere
-        command = " ".join(argv)
+        command = shlex.join(argv)
         growing = self._growing()
         growing.append(f"$ {command}\n".encode())
         start = growing.size
@@ -81,7 +82,7 @@ class Maker:
                 in_good_order()
             text = self._file.read_bytes()[start:].decode(errors="replace")
             raise BuildFailed(
-                f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}",
+                f"the build of {what} failed: {command} ended with exit status {status}\n{first_errors(text)}".rstrip(),
                 MODE_HINT.format(mode=environment.get("MODE", "")) if _MISSING_OMNETPP.search(text) else "",
             )
 
@@ -136,7 +137,7 @@ class Maker:
             while (status := self._wait(process)) is None:
                 pass
             if status < 0:
-                raise BuildFailed(f"{' '.join(asked)} was ended by signal {-status}")
+                raise BuildFailed(f"{shlex.join(asked)} was ended by signal {-status}")
             return compilations.planned(plan.read_bytes()) or None
         finally:
             plan.unlink(missing_ok=True)

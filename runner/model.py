@@ -166,6 +166,8 @@ class Campaign(Value, frozen=True):
     limits: Limits = Limits()
     #: The version of OMNeT++ that it wants, or the beginning of it; empty: that of the environment.
     omnetpp: str = ""
+    #: Where that is said, for people.
+    omnetpp_said: str = ""
     #: Where the project's folder stands among those of its references; empty: there are none, its name will do.
     place: str = ""
     #: The projects that this one needs, in the order in which they are built.

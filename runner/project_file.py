@@ -87,8 +87,9 @@ class Reference:
     build: tuple[str, ...] | None = None
     #: The variable by which makefiles name it; empty if that is not known.
     variable: str = ""
-    #: Where this is said, for people.
+    #: Where this is said, and its features, for people.
     said: str = ""
+    features_said: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class ProjectFile:
     environment: dict[str, str] = field(default_factory=dict)
     #: The version of OMNeT++ that is wanted, e.g. 6.2; empty: whichever is there.
     omnetpp: str = ""
+    #: Where that is said: its line.
+    omnetpp_line: int = 0
     #: The limits of runs that are given, by the names of model.Limits.
     limits: dict[str, Any] = field(default_factory=dict)
     features: Features = Features()
@@ -140,6 +143,7 @@ def read(root: Path) -> ProjectFile:
     return ProjectFile(
         **values,
         limits=limits,
+        omnetpp_line=lines.get(("omnetpp",), 0),
         features=_features(content.get("features")) or Features(),
         references=_references(content["reference"], lines) if "reference" in content else None,
     )
@@ -147,6 +151,10 @@ def read(root: Path) -> ProjectFile:
 
 def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple[Reference, ...]:
     """Return what [[reference]] says."""
+
+    def where(*key: str) -> str:
+        return f"{NAME}, line {_line_of(('reference', *key), lines)}"
+
     return tuple(
         Reference(
             path=table.get("path"),
@@ -155,7 +163,8 @@ def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple
             name=table.get("name", ""),
             features=_features(table.get("features")),
             build=tuple(_strings(table["build"])) if "build" in table else None,
-            said=f"{NAME}, line {_line_of(('reference', str(number)), lines)}",
+            said=where(str(number)),
+            features_said=where(str(number), "features"),
         )
         for number, table in enumerate(tables)
     )
@@ -307,9 +316,21 @@ def _wrong_reference(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, s
         yield key, "a reference has either `path`, a folder, or `git`, a URL"
     elif ("git" in table) != ("revision" in table):
         yield key, "`git` and `revision` of a reference belong together"
-    folder = table.get("name")
-    if isinstance(folder, str) and folder.strip() and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
-        yield (*key, "name"), f"`{folder}` cannot be the name of a folder"
+    yield from _wrong_name((*key, "name"), table.get("name"), table.get("path"))
+
+
+def _wrong_name(key: _Key, folder: Any, path: Any) -> Iterator[tuple[_Key, str]]:
+    if not isinstance(folder, str) or not folder.strip():
+        return
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
+        yield key, f"`{folder}` cannot be the name of a folder"
+    elif isinstance(path, str) and not _is_absolute(path) and folder != os.path.basename(os.path.normpath(path)):
+        at_home = "what has a relative path stands where it stands at home"
+        yield key, f"`name` does nothing for {path}: {at_home}; it is for `git` and absolute paths"
+
+
+def _is_absolute(path: str) -> bool:
+    return os.path.isabs(os.path.expanduser(path))
 
 
 # ---- line numbers, which tomllib keeps to itself -----------------------------------------------------------
@@ -342,6 +363,7 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
                 counts[name] = counts.get(name, -1) + 1
                 keys.append((name,))
             keys = [(name, str(counts[name]), *key[1:]) if name in counts else key for key in keys]
+            places.setdefault((name,), number - len(statement) + 1)
         for key in keys:
             places.setdefault(key, number - len(statement) + 1)
         if is_header:
@@ -352,9 +374,9 @@ def _lines_of_keys(text: str) -> dict[_Key, int]:
 
 def _line_of(key: _Key, lines: dict[_Key, int]) -> int:
     """Return the line of a key, or of what it is in where that is written in one."""
-    while key not in lines:
+    while key and key not in lines:
         key = key[:-1]
-    return lines[key]
+    return lines.get(key, 1)
 
 
 def _keys(content: dict[str, Any], table: _Key) -> Iterator[_Key]:

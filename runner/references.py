@@ -4,6 +4,7 @@ A reference stands where it stands at home, as seen from the project: a path lik
 One that is elsewhere, in a folder with an absolute path or in a git repository, is put beside the project.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from runner import config
 from runner.config import Project
 from runner.errors import WrongUse
+from runner.features import WrongFeatures
 from runner.project_file import Reference
 
 #: Brings a revision of a repository into a folder: URL, revision → folder.  Raises LabfleetError.
@@ -50,7 +52,8 @@ class _Node:
     project: Project
     address: Path
     said: Reference | None = None
-    edges: list["_Node"] = field(default_factory=list)
+    #: What it needs itself → where it says so.
+    edges: dict["_Node", str] = field(default_factory=dict)
     is_elsewhere: bool = False
 
     @property
@@ -68,6 +71,7 @@ class _Search:
         self.top = _Node(project, project.root)
         self.nodes: dict[Path, _Node] = {project.root: self.top}
         self.mistakes: list[str] = []
+        self.hint = ""
 
     def run(self) -> None:
         """Find all, those that the project itself names first: they say what stands where."""
@@ -78,7 +82,7 @@ class _Search:
                 found = self._find(node, said)
                 if found is None:
                     continue
-                node.edges.append(found)
+                node.edges.setdefault(found, said.said)
                 if found.address not in self.nodes:
                     self.nodes[found.address] = found
                     waiting.append(found)
@@ -87,7 +91,7 @@ class _Search:
 
     def _find(self, node: _Node, said: Reference) -> _Node | None:
         """Return the project that a reference means; None, and a mistake noted, if there is none."""
-        where = said.said if node is self.top else f"{node.project.name}, {said.said}"
+        where = self._where(node, said.said)
         is_elsewhere = said.path is None or os.path.isabs(os.path.expanduser(said.path))
         if is_elsewhere:
             address = self.top.address.parent / (said.name or _usual_name(said))
@@ -102,31 +106,47 @@ class _Search:
         try:
             project = config.load_needed(folder, said, mode=self._mode)
         except WrongUse as error:
+            if isinstance(error, WrongFeatures) and said.features is not None:
+                where = self._where(node, said.features_said)
             self.mistakes.append(f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
             return None
+        found = _Node(project, address, said, is_elsewhere=is_elsewhere)
         if known is None:
-            return _Node(project, address, said, is_elsewhere=is_elsewhere)
-        if (known.project.root, known.project.build) != (project.root, project.build):
+            return found
+        if known.project.root != project.root:
             self.mistakes.append(
-                f"{where}: {address.name} is to be {project.root} here and {known.project.root} elsewhere, "
-                f"or is to be built otherwise; give one of them another `name`"
+                f"{where}: {address.name} is to be {found.origin} here and {known.origin} elsewhere; "
+                f"give one of them another `name`"
+            )
+        elif known.project.build != project.build:
+            self.mistakes.append(
+                f"{where}: {address.name} is to have other features here than elsewhere, or to be built otherwise; "
+                f"say the same of it wherever it is named"
             )
         return known
+
+    def _where(self, node: _Node, said: str) -> str:
+        return said if node is self.top else f"{node.project.name}, {said}"
 
     def _folder(self, node: _Node, said: Reference, where: str) -> Path | None:
         if said.path is None:
             return self._fetch(said.git, said.revision)
         folder = Path(os.path.normpath(node.project.root / os.path.expanduser(said.path)))
         if not folder.is_dir():
-            self.mistakes.append(f"{where}: there is no folder {folder}")
+            fault = f"{folder} is a file, not a folder" if folder.exists() else f"there is no folder {folder}"
+            self.mistakes.append(f"{where}: {fault}")
+            self.hint = "references are [[reference]] in labfleet.toml, or named by makefiles"
             return None
         return folder
 
     def _look_for_cycles(self, node: _Node, before: tuple[_Node, ...]) -> None:
         if node in before:
-            way = " → ".join(one.project.name for one in (*before[before.index(node) :], node))
-            if f"a cycle: {way}" not in self.mistakes:
-                self.mistakes.append(f"a cycle: {way}")
+            ring = (*before[before.index(node) :], node)
+            way = " → ".join(one.project.name for one in ring)
+            said = "; ".join(f"{one.project.name}, {one.edges[other]}" for one, other in itertools.pairwise(ring))
+            mistake = f"a cycle: {way}; remove one of these references: {said}"
+            if mistake not in self.mistakes:
+                self.mistakes.append(mistake)
             return
         for other in node.edges:
             self._look_for_cycles(other, (*before, node))
@@ -148,9 +168,7 @@ def resolve(project: Project, mode: str, fetch: Fetch) -> Resolved:
     search = _Search(project, mode, fetch)
     search.run()
     if search.mistakes:
-        raise WrongUse(
-            "\n".join(search.mistakes), "references are [[reference]] in labfleet.toml, or named by makefiles"
-        )
+        raise WrongUse("\n".join(search.mistakes), search.hint)
     shared = os.path.commonpath([node.address.parent for node in search.nodes.values()])
 
     def place(node: _Node) -> str:

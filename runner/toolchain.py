@@ -52,15 +52,14 @@ def chosen(campaign: Campaign) -> Campaign:
     if not wanted:
         return campaign
     root = _root(campaign.run_environment)
+    who = campaign.omnetpp_said or campaign.name
     if root is None:
-        raise WrongUse(
-            f"{campaign.name} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first"
-        )
+        raise WrongUse(f"{who} wants OMNeT++ {wanted}, and there is none", "source setenv in its folder first")
     there = _installed(root)
     fitting = [version for version in there if f"{version}.".startswith(f"{wanted}.")]
     if not fitting:
         raise WrongUse(
-            f"{campaign.name} wants OMNeT++ {wanted}, which is not there",
+            f"{who} wants OMNeT++ {wanted}, which is not there",
             f"there is {', '.join(sorted(there, key=_in_order))}; `omnetpp` in labfleet.toml says which it is to be",
         )
     best = there[max(fitting, key=_in_order)]
@@ -118,7 +117,7 @@ def lacks_mode(environment: Mapping[str, str], mode: str) -> str:
     if (
         root is None
         or not (root / "lib").is_dir()
-        or any((root / "lib").glob(f"*oppsim{omnetpp.SUFFIXES.get(mode, '')}.*"))
+        or any((root / "lib").rglob(f"*oppsim{omnetpp.SUFFIXES.get(mode, '')}.*"))
     ):
         return ""
     return f"the OMNeT++ in {root} was not built in this mode: make MODE={mode} there does so"

@@ -63,6 +63,8 @@ class PlayedForeman:
         self.asked: list[AnyRequest] = []
         self.script: Script = lambda _: ()
         self.on_cancel: Script = lambda campaign: [CampaignEnded(campaign.id, cancelled=True)]
+        #: Why campaigns wait, or that they are being built.
+        self.why, self.is_built = "all slots are busy", False
         #: Requests of these types get no answer.
         self.deaf_to: tuple[type, ...] = ()
         #: The next requests of these types are lost, or the answers to them, as when a foreman is started anew.
@@ -161,7 +163,7 @@ class PlayedForeman:
             case AskCampaigns():
                 self._send(client, Campaigns(self._statuses()))
             case Explain(campaign_id, run):
-                self._send(client, Explained(f"{campaign_id} {run}: all slots are busy"))
+                self._send(client, Explained(f"{campaign_id} {run}: {self.why}", is_built=self.is_built))
             case Drain():
                 self._send(client, Accepted())
             case AskMachines():

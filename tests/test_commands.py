@@ -295,6 +295,21 @@ def test_wrong_use_says_what_is_wrong_and_what_is_right(call: Call, line: str, m
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(("line", "hint"), [("stop", "lab stop"), ("products prune", "--prune"), ("use x", "lab use")])
+def test_a_part_of_a_command_is_not_taken_for_one(line: str, hint: str) -> None:
+    # When labfleet is called with a part of lab, or with an option without its dashes
+    done = subprocess.run(
+        [sys.executable, "-c", "from labfleet import main; main()", *line.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Then it is said what that is a part of
+    assert f"  hint: did you mean {hint}?" in done.stderr
+    assert done.returncode == 2
+
+
 def test_a_hint_names_the_program_that_was_called(call: Call, program: str) -> None:
     assert call("campaign", "--xyzzy").stderr.splitlines()[-1] == f"  hint: {program} campaign --help"
 

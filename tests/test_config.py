@@ -927,6 +927,40 @@ enable = [1]
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[references]]\npath = "../inet"', "line 1: unknown key `references` (did you mean `reference`?)"),
+        (
+            '[[reference]]\npath = "../q"\n[[refrence]]\npath = "../inet"',
+            "line 3: unknown key `refrence` (did you mean `reference`?)",
+        ),
+        (
+            '\n[[environment]]\nA = "1"',
+            "line 2: `environment` must be a table of strings, not an array of other things",
+        ),
+    ],
+)
+def test_a_wrong_array_of_tables_has_its_line(write: Write, text: str, said: str) -> None:
+    # Given a header in double brackets that is none of labfleet.toml's; when / then
+    assert mistakes(write, text) == [said]
+
+
+def test_a_name_that_would_do_nothing_is_refused(write: Write) -> None:
+    # Given a reference by a relative path, which says where it stands, with another name
+    text = '[[reference]]\npath = "../inet-4.5"\nname = "inet"'
+    # When / Then
+    assert mistakes(write, text) == [
+        (
+            "line 3: `name` does nothing for ../inet-4.5: what has a relative path stands where it stands at home; "
+            "it is for `git` and absolute paths"
+        )
+    ]
+    # When it is its own, or that of one that stands elsewhere, then that is well
+    for path in ("../inet", "~/inet-4.5", "/opt/inet-4.5"):
+        assert load(described(write, f'[[reference]]\npath = "{path}"\nname = "inet"')).references[0].name == "inet"
+
+
 def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_has(write: Write) -> None:
     # Given a project with two features, and one without any
     root = described(write, 'features = { enable = ["Rdio"] }')
@@ -937,6 +971,30 @@ def test_a_feature_that_the_project_does_not_have_is_refused_with_those_that_it_
     assert refusal(root).hint == "did you mean Radio?  it has these: Radio, Osg"
     (root / "labfleet.toml").write_text('features = { disable = ["Visualizer"] }')
     assert refusal(root).hint == "it has these: Radio, Osg"
+
+
+@pytest.mark.parametrize(
+    ("enable", "disable", "said"),
+    [
+        (["Extra"], ["Core"], "the feature Extra of m needs Core, which is to be off"),
+        (["More"], ["Base"], "the feature More of m needs Base, which is to be off"),
+        (["Core"], ["Core"], "the feature Core of m is to be on and off"),
+        (["Extra"], ["Other"], ""),
+    ],
+)
+def test_a_feature_that_needs_one_that_is_to_be_off_is_refused(
+    write: Write, enable: list[str], disable: list[str], said: str
+) -> None:
+    # Given features that need each other, even in a circle, and what is wished of them
+    root = described(write, f"features = {{ enable = {enable}, disable = {disable} }}")
+    needs = {"Extra": "Core", "Core": "Base Extra", "Base": "", "More": "Extra", "Other": "More"}
+    made = (f'<feature id="{name}" requires="{others}"/>' for name, others in needs.items())
+    (root / ".oppfeatures").write_text(f"<features>{''.join(made)}</features>")
+    # When / Then
+    if said:
+        assert refusal(root).message == said
+    else:
+        assert load(root).build.disable == ("Other",)
 
 
 # ---- projects that are needed ----------------------------------------------------------------------------
@@ -997,13 +1055,17 @@ def test_makefiles_and_the_ide_name_projects_that_are_needed(
     assert [reference.path for reference in load(work / "m").references] == paths
 
 
-def test_who_has_not_what_the_ide_names_is_told_so(write: Write) -> None:
-    # Given a project that refers to one that is nowhere, and one that is there
+@pytest.mark.parametrize("sources", [["m/Node.cc"], []])
+def test_who_has_not_what_the_ide_names_is_told_so(write: Write, sources: list[str]) -> None:
+    # Given a project that refers to one that is nowhere, and one that is there; it has sources, or NED files alone
     named = "<a><projects><project>inet4.5</project><project>q</project></projects></a>"
-    work = write("m/omnetpp.ini", "m/Node.cc", "q/x", **{"m/.project": named})
+    work = write("m/omnetpp.ini", *sources, "q/x", **{"m/.project": named})
     # When / Then
     assert load(work / "m").remarks == (
-        "what .project names is not beside m: inet4.5; labfleet.toml can say where it is, [[reference]]",
+        (
+            ".project names inet4.5, which is not in ../inet4.5: "
+            "copy it there, or name it with [[reference]] in labfleet.toml"
+        ),
     )
     # When labfleet.toml says what is needed, then that counts
     (work / "m/labfleet.toml").write_text("reference = []\n")

@@ -17,7 +17,7 @@ from runner.messages import (
 from runner.model import Attempt, Outcome, Past
 from runner.scheduling import feeding
 from runner.scheduling import state as campaign_state
-from runner.scheduling.explain import explain, explain_ended
+from runner.scheduling.explain import builds, explain, explain_ended
 from runner.scheduling.state import CampaignState
 from tests.campaigns import begun, campaign, outcome_of, prepared, started
 
@@ -78,6 +78,12 @@ def builder(name: str, of: str) -> MachineStatus:
 def test_why_there_are_no_runs_yet(machines: list[MachineStatus], why: str, run: int | None) -> None:
     # Given a campaign whose program is not built, when asked for it or for one of its runs, then that is the reason
     assert told(building(), run, machines, now=10.0) == why
+
+
+def test_which_campaigns_are_being_built() -> None:
+    # Given a builder that has something to do, one that has not, and a machine that has told nothing
+    # When / Then
+    assert builds([builder("red", "c"), machine("green"), MachineStatus(None, "blue", 0, "away")]) == {"c": "red"}
 
 
 def test_a_campaign_that_was_cancelled_while_it_was_built() -> None:

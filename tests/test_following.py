@@ -20,6 +20,7 @@ from runner.errors import Cancelled, Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
     AnyEvent,
     AttemptFailed,
+    BuildStarted,
     CampaignEnded,
     CampaignRefused,
     CampaignStatus,
@@ -27,6 +28,7 @@ from runner.messages import (
     Cancel,
     Collected,
     Drain,
+    Explain,
     Follow,
     Resume,
     RunCommitted,
@@ -573,6 +575,28 @@ def test_where_nothing_happens_the_lab_is_asked_why(played: PlayedLab, project: 
     result = run(project, watcher)
     assert watcher.reasons[0] == f"{result.campaign} None: all slots are busy"
     assert result.total == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_build_that_tells_of_itself_is_no_reason_to_wait(played: PlayedLab, project: Path) -> None:
+    # Given a campaign that is being built, which the lab has told, and nothing happens for a while
+    played.played.script = lambda what: [BuildStarted(what.id, what.name)]
+    played.played.why, played.played.is_built = "it is being built", True
+    watcher = Watcher()
+
+    def go_on() -> None:
+        asked = sum(isinstance(request, Explain) for request in played.played.asked)
+        if asked == 2:
+            played.played.why, played.played.is_built = "the builder is gone", False
+        if watcher.reasons and len(played.played.history[only(played).id]) == 1:
+            played.played.happen(*two_runs(played)(only(played)))
+
+    watcher.tick = go_on  # type: ignore[method-assign]
+
+    # When it is followed, then the view is told nothing of that, but what is the matter later
+    result = run(project, watcher)
+    assert result.total == 2
+    assert {reason.partition(": ")[2] for reason in watcher.reasons} == {"the builder is gone"}
 
 
 def test_a_view_knows_from_the_beginning_what_the_campaign_is(played: PlayedLab, project: Path) -> None:

@@ -111,12 +111,16 @@ def test_a_command_that_fails_tells_its_own_errors(tmp_path: Path, maker: Maker)
     # Given a command that fails after another one has printed what looks like an error
     run(maker, tmp_path, "sh", "-c", "echo 'a.cc:1: error: of the one before'")
     with pytest.raises(BuildFailed) as caught:
-        run(maker, tmp_path, "sh", "-c", "echo fine; echo 'b.cc:2: error: no such thing'; exit 3")
+        run(maker, tmp_path, "sh", "-c", 'echo fine; echo "b.cc:2: error: none"; exit 3')
     # Then the first errors of that one are told
     assert caught.value.message.splitlines() == [
-        "the build of m failed: sh -c echo fine; echo 'b.cc:2: error: no such thing'; exit 3 ended with exit status 3",
-        "b.cc:2: error: no such thing",
+        """the build of m failed: sh -c 'echo fine; echo "b.cc:2: error: none"; exit 3' ended with exit status 3""",
+        "b.cc:2: error: none",
     ]
+    # … and nothing below that of one that says nothing
+    with pytest.raises(BuildFailed) as caught:
+        run(maker, tmp_path, "false")
+    assert caught.value.message == "the build of m failed: false ended with exit status 1"
 
 
 def test_an_omnetpp_without_the_mode_is_explained(tmp_path: Path, maker: Maker) -> None:

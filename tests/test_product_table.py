@@ -18,7 +18,8 @@ def test_each_product_has_a_line_and_nothing_that_a_terminal_obeys() -> None:
     assert lines[1].split()[:7] == ["a" * 12, "inet", "3", "188", "MB", "180", "MB"]
     assert lines[1].endswith("c1, c2")
     assert "\x1b" not in lines[2]
-    assert lines[3] == "all together 200 MB, of at most 10 GB"
+    assert lines[2].split()[3:7] == ["100", "bytes", "0", "bytes"]
+    assert lines[3] == "all together 200 MB, of at most 10 GB; own: what no other product has"
 
 
 def test_it_is_said_what_pruning_freed() -> None:
@@ -26,9 +27,12 @@ def test_it_is_said_what_pruning_freed() -> None:
     lab = Products((), 0, 10_000_000_000, removed=2, freed=300_000_000, held=5_000_000)
     # When that is told, then with both numbers
     assert product_table.text(lab, prune=True).splitlines() == [
-        "2 products removed, 300 MB freed; 5 MB more are free when housekeeping removes the checkouts that use them",
+        (
+            "2 products removed, 300 MB freed; 5 MB more are free when housekeeping, hourly, removes the checkouts "
+            "that use them: those unused for 14 days, where nothing else is set, or sooner if room is short"
+        ),
         "no products",
-        "all together 0 MB, of at most 10 GB",
+        "all together 0 bytes, of at most 10 GB",
     ]
     # … and where nothing was to be removed, too
     assert "nothing to remove" in product_table.text(LAB, prune=True)

@@ -682,6 +682,7 @@ def test_the_live_view_shows_what_is_built_and_how_far_it_is(terminal: Terminal)
     events: list[messages.AnyEvent] = [
         messages.BuildStarted("c1", "inet"),
         messages.BuildProgressed("c1", 120, 1600, "inet"),
+        messages.BuildProgressed("c1", 1600, 1600, "inet"),
         messages.BuildStarted("c1", "aloha"),
         messages.BuildProgressed("c1", 3, None, "aloha"),
     ]
@@ -694,8 +695,9 @@ def test_the_live_view_shows_what_is_built_and_how_far_it_is(terminal: Terminal)
     assert told == [
         "aloha General: building inet… 0.0 s",
         "aloha General: building inet: 120/1600… 1.0 s",
-        "aloha General: building aloha… 2.0 s",
-        "aloha General: building aloha: 3 files… 3.0 s",
+        "aloha General: building inet: 1600/1600, then linking… 2.0 s",
+        "aloha General: building aloha… 3.0 s",
+        "aloha General: building aloha: 3 files… 4.0 s",
     ]
 
 

@@ -39,7 +39,7 @@ from runner.messages import (
 )
 from runner.model import PROTOCOL, Campaign, decode, encode
 from runner.refusals import Refusals
-from runner.scheduling.explain import explain, explain_ended
+from runner.scheduling.explain import builds, explain, explain_ended
 
 #: The largest request: a campaign with its environment.
 LARGEST_REQUEST = 4 << 20
@@ -233,7 +233,8 @@ class Desk:
         state = books.states.get(name)
         if state is not None:
             machines = hosts.table((), books.states.values())
-            return Explained(explain(state, run, machines, list(books.states.values()), hosts.now))
+            text = explain(state, run, machines, list(books.states.values()), hosts.now)
+            return Explained(text, is_built=state.prepared is None and name in builds(machines))
         kept = ledger.read(self._paths.campaign(name)) if self._owner(books, name) else None
         if kept is None or kept.end is None:
             return self._unknown(name)

@@ -143,6 +143,8 @@ class Explained(Answer, frozen=True):
     """Why something is where it is, in a sentence or two."""
 
     text: str
+    #: The reason is that the campaign is being built, which it tells of by itself.
+    is_built: bool = False
 
 
 class MachineStatus(Value, frozen=True):

@@ -3,8 +3,9 @@
 import json
 import time
 
+from runner.disk import size
+from runner.housekeeping.limits import Limits
 from runner.messages import Products, ProductStatus
-from runner.report.machine_table import size
 from runner.report.text import aligned, count, one_line
 
 #: Digits of a key.
@@ -21,14 +22,18 @@ def text(lab: Products, *, prune: bool) -> str:
     rows = [HEADINGS, *map(_row, lab.products)]
     lines = aligned(rows, [heading in _NUMBERS for heading in HEADINGS]) if lab.products else ["no products"]
     removed = [_removed(lab)] if prune else []
-    return "\n".join([*removed, *lines, f"all together {size(lab.total)}, of at most {size(lab.limit)}"])
+    own = "; own: what no other product has" if lab.products else ""
+    return "\n".join([*removed, *lines, f"all together {size(lab.total)}, of at most {size(lab.limit)}{own}"])
 
 
 def _removed(lab: Products) -> str:
     if not lab.removed and not lab.freed and not lab.held:
         return "nothing to remove: campaigns under way need all products"
-    later = f"; {size(lab.held)} more are free when housekeeping removes the checkouts that use them" * bool(lab.held)
-    return f"{count(lab.removed, 'product')} removed, {size(lab.freed)} freed{later}"
+    later = (
+        f"; {size(lab.held)} more are free when housekeeping, hourly, removes the checkouts that use them: "
+        f"those unused for {Limits.keep_days} days, where nothing else is set, or sooner if room is short"
+    )
+    return f"{count(lab.removed, 'product')} removed, {size(lab.freed)} freed{later if lab.held else ''}"
 
 
 def _row(product: ProductStatus) -> tuple[str, ...]:

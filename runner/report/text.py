@@ -105,7 +105,8 @@ def build_words(progress: Progress, now: float) -> str:
     if building.total is not None:
         remaining = building.remaining(now)
         eta = "" if not remaining else f", ETA {duration(max(1, round(remaining)))}"
-        far = f": {building.done}/{building.total}{eta}"
+        end = ", then linking" if building.done == building.total else ""  # they are begun
+        far = f": {building.done}/{building.total}{eta}{end}"
     else:
         far = f": {count(building.done, 'file')}" if building.done else ""
     return f"building {one_line(building.what)}{far}"

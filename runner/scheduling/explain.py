@@ -43,15 +43,20 @@ def explain_ended(
     return f"The campaign has ended, {status.phase}{reason}: {done}{failed}."
 
 
+def builds(machines: Sequence[MachineStatus]) -> dict[str, str]:
+    """Return which campaigns are being built: campaign → machine."""
+    reports = {machine.name: machine.report for machine in machines if machine.report}
+    return {held.campaign: name for name, report in reports.items() for held in report.holds if not held.chunk}
+
+
 def _why_not_built(state: CampaignState, machines: Sequence[MachineStatus], now: float) -> str:
     if state.cancelled:
         return "The campaign was cancelled before its program was built: it ends at once."
-    reports = {machine.name: machine.report for machine in machines if machine.report}
-    builds = {held.campaign: name for name, report in reports.items() for held in report.holds if not held.chunk}
-    if machine := builds.pop(state.campaign.id, ""):
+    under_way = builds(machines)
+    if machine := under_way.pop(state.campaign.id, ""):
         return f"The program is being built, or lists its runs, on {machine}."
-    if builds:
-        other, machine = next(iter(builds.items()))
+    if under_way:
+        other, machine = next(iter(under_way.items()))
         return f"The builder on {machine} works for campaign {other}; this one is next, or later."
     if not machines:
         return "No machine has told of itself yet, so nobody builds the program."

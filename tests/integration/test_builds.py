@@ -75,6 +75,32 @@ def test_a_project_of_cmakes_is_built_step_by_step(lab: LocalLab, tmp_path: Path
     assert steps(lab, project, pattern) == []
 
 
+def test_a_mode_that_omnetpp_does_not_have_is_said_before_anything_is_compiled(lab: LocalLab, tmp_path: Path) -> None:
+    # Given an OMNeT++ that was built in release mode, and a model that is made with it
+    root = write(tmp_path / "omnetpp", bin__opp_configfilepath="#!/bin/sh\n", lib__liboppsim_dot_so="")
+    (root / "bin" / "opp_configfilepath").chmod(0o755)
+    path = {"PATH": f"{root}/bin:{os.environ['PATH']}"}
+    write(library(tmp_path / "greet"), src__own_dot_h=f"// {tmp_path}\n")
+    model = program(tmp_path / "model")
+    makefile = model / "Makefile"
+    makefile.write_text(makefile.read_text() + "CONFIGFILE = $(shell opp_configfilepath)\n")
+    # When it is to be built in another mode
+    said = lab("campaign", "--mode", "debug", cwd=model, env=path)
+    # Then nothing of it is compiled, and the reason is told once
+    assert said.status == 3, said.stderr
+    assert "model cannot be built in the mode debug" in said.stderr
+    assert said.stderr.count("hint: ") == 2, said.stderr
+    assert f"hint: the OMNeT++ in {root} was not built in this mode: make MODE=debug there does so" in said.stderr
+    log = Path(said.stderr.partition("the whole log: ")[2].strip())
+    assert "main.o" not in log.read_text()
+    # When it is not made with that, then it is built
+    makefile.write_text(makefile.read_text().partition("TARGET_DIR")[2].replace(" = .", "TARGET_DIR = .", 1))
+    makefile.write_text(makefile.read_text().replace("CONFIGFILE = $(shell opp_configfilepath)\n", ""))
+    write(model, labfleet_dot_toml='[[reference]]\npath = "../greet"\n')
+    said = lab("campaign", "--mode", "debug", cwd=model, env=path)
+    assert said.status == 0, said.stderr
+
+
 @pytest.mark.parametrize("said_by", ["itself", "its labfleet.toml", "who needs it"])
 def test_a_command_that_reads_ini_files_is_run_when_they_change(lab: LocalLab, tmp_path: Path, said_by: str) -> None:
     # Given a project that is built by a script which writes an ini file's text into the program

@@ -343,18 +343,39 @@ def test_a_project_and_what_it_needs_want_the_same_omnetpp(lab: LocalLab, model:
     assert "model wants OMNeT++ 6.2, and greet 6.1" in refusal(lab, model)
 
 
+def test_who_wants_an_omnetpp_that_is_not_there_is_said(lab: LocalLab, model: Path) -> None:
+    # Given a library that wants an OMNeT++ which nobody has
+    write(model.parent / "greet", labfleet_dot_toml='# old\nomnetpp = "0.9"\n')
+    # When the model is run, then it is said whose wish it is
+    said = run(lab, model)
+    assert said.status == 2
+    assert "greet/labfleet.toml, line 2, wants OMNeT++ 0.9, " in said.stderr
+
+
 # ---- what is wrong ---------------------------------------------------------------------------------------------
 
 
 def test_all_that_is_wrong_with_references_is_said_at_once(lab: LocalLab, model: Path) -> None:
-    # Given a reference to nothing, and one whose own labfleet.toml is wrong
+    # Given a reference to nothing, one to a file, and one whose own labfleet.toml is wrong
     write(model.parent / "odd", labfleet_dot_toml="program = 3\n")
-    text = "\n\n".join(f'[[reference]]\npath = "../{name}"' for name in ("gone", "odd", "greet"))
+    write(model.parent, file="")
+    text = "\n\n".join(f'[[reference]]\npath = "../{name}"' for name in ("gone", "odd", "greet", "file"))
     write(model, labfleet_dot_toml=text)
     # When / Then
     said = refusal(lab, model)
     assert f"labfleet.toml, line 1: there is no folder {model.parent / 'gone'}" in said
+    assert f"labfleet.toml, line 10: {model.parent / 'file'} is a file, not a folder" in said
     assert "labfleet.toml, line 4: labfleet.toml, line 1: `program` must be a string, not an integer" in said
+
+
+def test_features_of_a_reference_that_it_does_not_have_are_said_where_they_stand(lab: LocalLab, model: Path) -> None:
+    # Given a reference with a feature that is misspelt
+    write(model.parent / "greet", _dot_oppfeatures='<features><feature id="Extra" requires=""/></features>')
+    write(model, labfleet_dot_toml='[[reference]]\npath = "../greet"\nfeatures = { enable = ["Extras"] }\n')
+    # When / Then
+    said = refusal(lab, model)
+    assert "labfleet.toml, line 3: greet has no feature Extras; did you mean Extra?" in said
+    assert "hint" not in said
 
 
 def test_a_makefile_that_names_what_is_not_there_is_cited(lab: LocalLab, tmp_path: Path) -> None:
@@ -368,18 +389,32 @@ def test_a_cycle_is_named(lab: LocalLab, model: Path) -> None:
     # Given a library that needs the model
     write(model.parent / "greet", labfleet_dot_toml='[[reference]]\npath = "../model"\n')
     # When / Then
-    assert "a cycle: model → greet → model" in refusal(lab, model)
-
-
-def test_one_place_cannot_have_two_projects(lab: LocalLab, model: Path, tmp_path: Path) -> None:
-    # Given two libraries that are to have the same name
-    there = library(tmp_path / "far" / "greet")
-    write(
-        model,
-        labfleet_dot_toml=f'[[reference]]\npath = "../greet"\n\n[[reference]]\npath = "{there}"\n',
+    said = refusal(lab, model)
+    assert (
+        "a cycle: model → greet → model; remove one of these references: model, Makefile: GREET_PROJ=../greet" in said
     )
+    assert "; greet, labfleet.toml, line 1\n" in said
+    assert "hint" not in said
+
+
+def test_one_place_cannot_have_two_projects(lab: LocalLab, model: Path, far: Path) -> None:
+    # Given two libraries that are to have the same name, one of them from a repository
+    beside = model.parent / "greet"
+    by_git(model, f"file://{far}", "v1")
+    text = (model / "labfleet.toml").read_text()
+    write(model, labfleet_dot_toml=f'[[reference]]\npath = "../greet"\n\n{text}')
     # When / Then
-    assert "give one of them another `name`" in refusal(lab, model)
+    said = refusal(lab, model)
+    assert f"greet is to be file://{far} v1 here and {beside} elsewhere; give one of them another `name`" in said
+
+
+def test_one_project_cannot_be_built_in_two_ways(lab: LocalLab, model: Path) -> None:
+    # Given a library that is named twice, once with a build of its own
+    text = '[[reference]]\npath = "../greet"\n'
+    write(model, labfleet_dot_toml=f'{text}\n{text}build = "make -C src"\n')
+    # When / Then
+    said = refusal(lab, model)
+    assert "line 4: greet is to have other features here than elsewhere, or to be built otherwise; say the same" in said
 
 
 def test_a_build_of_what_is_needed_that_fails_says_so(lab: LocalLab, model: Path) -> None:
