@@ -13,6 +13,7 @@ from runner.model import Kind
 from runner.scheduling.health import Ward
 from runner.scheduling.leases import LEASE
 from runner.scheduling.state import CampaignState
+from runner.toolchain import PARTS
 
 #: Seconds that count at most between two answers of Redis, which come every second.
 LONGEST_BEAT = 2.0
@@ -144,7 +145,9 @@ class Hosts:
         if not builders or not report.toolchain or builders[0][2] == report.toolchain:
             return ""
         _, builder, right = builders[0]
+        own, its = ({*line.split(PARTS)} for line in (report.toolchain, right))
         return (
-            f"it compiles with {report.toolchain}, the builder {builder} with {right}: "
+            f"it compiles with {PARTS.join(sorted(own - its)) or 'less'}, "
+            f"the builder {builder} with {PARTS.join(sorted(its - own)) or 'less'}: "
             f"labfleet provision --limit {report.host}"
         )

@@ -123,6 +123,10 @@ def lacks_mode(environment: Mapping[str, str], mode: str) -> str:
     return f"the OMNeT++ in {root} was not built in this mode: make MODE={mode} there does so"
 
 
+#: What separates the parts of a tool chain's identity: compilers, OMNeT++, the image, variables.
+PARTS = "; "
+
+
 class Toolchains:
     """Identifies tool chains, each once while its files stay as they are."""
 
@@ -157,7 +161,7 @@ class Toolchains:
                 if stamps not in self._digests:
                     self._digests[stamps] = _digest(root, files)
                 parts.append(f"{root / 'Makefile.inc'} {self._digests[stamps][:16]}")
-            self._known[seen] = "; ".join([*dict.fromkeys(parts), *self._image, *flags]) or "no compiler"
+            self._known[seen] = PARTS.join([*dict.fromkeys(parts), *self._image, *flags]) or "no compiler"
         return self._known[seen]
 
     def _said(self, root: Path) -> "_MakefileInc":
