@@ -123,9 +123,11 @@ def compiler(folder: Path, name: str) -> Iterator[tuple["subprocess.Popen[bytes]
     words = ["--daemon", "--no-detach", "--log-level", "info", "--log-stderr", "--listen", "127.0.0.1"]
     words += ["--port", str(port), "--jobs", "2", "--allow", "127.0.0.1"]
     with log.open("wb") as output, subprocess.Popen(["distccd", *words], stderr=output) as server:
-        eventually(lambda: listens(port), "distccd")
-        yield server, f"127.0.0.1:{port}/2,lzo # {name}", log
-        server.terminate()
+        try:
+            eventually(lambda: listens(port), "distccd")
+            yield server, f"127.0.0.1:{port}/2,lzo # {name}", log
+        finally:
+            server.terminate()
 
 
 def compiled_by(log: Path) -> int:
@@ -155,7 +157,7 @@ def test_a_machine_that_dies_in_the_middle_only_slows_the_build(tmp_path: Path) 
         stack.enter_context(Hosts(tmp_path / "distcc-hosts", foreman, GXX).followed(given))
         environment = making.environment(given, "release", tmp_path, {}, [])
         # Then as much is done at once as all of them can
-        assert int(environment["MAKEFLAGS"].removeprefix("-j")) >= 5
+        assert int(environment["MAKEFLAGS"].split()[0].removeprefix("-j")) >= 5
         # When one dies after it has compiled something
         with subprocess.Popen(["make", "-s"], cwd=tmp_path, env=environment) as make:
             eventually(lambda: compiled_by(log) > 0, "the first machine compiles", 60)
