@@ -59,13 +59,17 @@ class Agent:
         self._machine, self._paths, self._line, self._head = machine, machine.paths, line, head
         self._uploader = Uploader(machine.paths, head, line)
         self._leases = Leases(machine.paths.endpoint("agent"))
-        self._toolchain = Toolchains(machine.settings.image).identify(os.environ) if machine.settings else ""
+        self._toolchain = ""
         self._workers: dict[str, Worker] = {}
         #: Workers that are to be started → what the foreman has to be told before.
         self._due: dict[str, Event] = {}
         self._woken = threading.Event()
         self._drains = False
         self._changes = False
+
+    def _identify(self, image: str) -> None:
+        """Find out with what this machine compiles: OMNeT++ is read for that, and the foreman waits to hear of us."""
+        self._toolchain = Toolchains(image).identify(os.environ)
 
     def run(self) -> None:
         """Serve."""
@@ -79,6 +83,8 @@ class Agent:
         else:
             self._begin()
         self._uploader.start()
+        if self._machine.settings:
+            threading.Thread(target=self._identify, args=[self._machine.settings.image], daemon=True).start()
         regularly.tidy_worker(self._machine, shares_store=self._head.shares_store)
         next_report, trouble = time.monotonic(), ""
         while not (self._drains and not self._workers and self._is_all_told()):
