@@ -412,7 +412,7 @@ def test_a_redis_that_forgot_everything_is_told_again(world: World) -> None:
     world.redis.flushall()
     world.start_foreman()
     # Then workers find the campaign again, and its run is not begun a second time
-    eventually(lambda: world.redis.exists("labfleet:campaign:c1"), "the campaign")
+    eventually(lambda: world.redis.exists("labfleet:campaign:c1", "labfleet:prepared:c1") == 2, "the campaign")
     assert world.workers.prepared("c1").runs == (Run(0, {}),)
     world.client.ask(Follow("c1"))
     world.deliver(chunk.attempts[0])
