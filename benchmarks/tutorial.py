@@ -1,10 +1,12 @@
 """What OMNeT++'s tutorial on Redis Queue does: each job carries the whole model as a zip archive, and builds it.
 
-As a program (``python -m benchmarks.tutorial ROOT PORT``) it is the client: packs, submits one run, waits for its end.
+Its workers clean the model and build it in each job, by ccache; here with a process per processor.
+As a program (``python -m benchmarks.tutorial ROOT PORT [build]``) it is the client: packs, submits one run, waits for its end.
 """
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,20 +29,26 @@ def packed(root: str) -> bytes:
     return archive.getvalue()
 
 
-def job(archive: bytes) -> None:
-    """Do a run: unpack, build, start."""
+def job(archive: bytes, *, builds: bool) -> None:
+    """Do a run: unpack, build, start.  ``builds``: whether there is something to compile, or all is done already."""
     with tempfile.TemporaryDirectory() as root:
         zipfile.ZipFile(io.BytesIO(archive)).extractall(root)
-        subprocess.run(["make", "-s"], cwd=root, check=True)
+        if builds:
+            compiler = "ccache g++" if shutil.which("ccache") else "g++"
+            subprocess.run(["make", "-s", "clean"], cwd=root, check=True)
+            subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"CXX={compiler}"], cwd=root, check=True)
+        else:
+            subprocess.run(["cp", "model.in", "model"], cwd=root, check=True)
+            subprocess.run(["chmod", "+x", "model"], cwd=root, check=True)
         subprocess.run(["./model", "-u", "Cmdenv", "-c", "General", "-r", "0"], cwd=root, check=True)
 
 
-def main(root: str, port: int) -> None:
+def main(root: str, port: int, *, builds: bool) -> None:
     """Submit a run and wait for it.  Raises OSError if it fails."""
     from redis import Redis
     from rq import Queue
 
-    submitted = Queue(connection=Redis(port=port)).enqueue("benchmarks.tutorial.job", packed(root))
+    submitted = Queue(connection=Redis(port=port)).enqueue("benchmarks.tutorial.job", packed(root), builds=builds)
     while not submitted.is_finished:
         if submitted.is_failed:
             raise OSError("the job failed")
@@ -48,4 +56,4 @@ def main(root: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), builds=sys.argv[3:] == ["build"])
