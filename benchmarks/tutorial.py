@@ -1,7 +1,7 @@
 """What OMNeT++'s tutorial on Redis Queue does: each job carries the whole model as a zip archive, and builds it.
 
 Its workers clean the model and build it in each job, by ccache; here with a process per processor.
-As a program (``python -m benchmarks.tutorial ROOT PORT [build]``) it is the client: packs, submits one run, waits for its end.
+As a program (``python -m benchmarks.tutorial ROOT PORT [build]``) it is the client: packs, submits a run, waits for it.
 """
 
 import io
