@@ -317,7 +317,7 @@ class Viewer:
             except zmq.Again:
                 self._ask_again()
                 return None
-            if self._offsets.get(piece.stream) != piece.offset:
+            if piece.stream not in self._asked or self._offsets.get(piece.stream) != piece.offset:
                 continue  # an answer to a question that is no longer of interest, or was asked twice
             if piece.last:
                 self._offsets[piece.stream] += len(piece.data)

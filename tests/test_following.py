@@ -334,12 +334,13 @@ def test_the_note_stays_as_long_as_the_lab_does_not_know_that_all_is_home(
     played: PlayedLab, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a lab that cannot be told
-    monkeypatch.setattr(following, "FAREWELL", 0.1)
     played.played.script = two_runs(played)
     played.played.deaf_to = (Collected,)
 
     # When a campaign is over, then its note stays, and the next client says it
-    result = run(project)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(following, "FAREWELL", 0.1)
+        result = run(project)
     assert played.notes.read(result.campaign)
     played.played.deaf_to = ()
     attach()

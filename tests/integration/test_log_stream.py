@@ -554,3 +554,25 @@ def test_a_viewer_goes_on_at_another_hub_where_it_was(
     viewer.connect(ends.context, hub.viewers)
     # Then it gets the rest
     assert_each_byte_once(first + watch(viewer), data)
+
+
+def test_the_end_comes_once_though_a_slow_hub_was_asked_twice(ends: Ends, tmp_path: Path) -> None:
+    # Given a hub that was asked a second time before it answered, and then answers both questions
+    endpoint = f"ipc://{tmp_path}/viewers"
+    hub = ends.context.socket(zmq.ROUTER)
+    hub.bind(endpoint)
+    viewer = Viewer(ends.context, endpoint, "c1")
+    viewer.follow("run-0.1", 7)
+    who, *_ = hub.recv_multipart()
+    for _ in range(2):
+        hub.send_multipart([who, *Piece("c1", "run-0.1", 7, b"", last=True).frames()])
+    other = Piece("c1", "run-1.1", 0, b"x")
+    viewer.follow("run-1.1")
+    hub.send_multipart([who, *other.frames()])
+    # When the viewer has got all, then the log has ended once
+    received = [await_piece(viewer)]
+    while received[-1] != other:
+        received.append(await_piece(viewer))
+    assert [piece.stream for piece in received] == ["run-0.1", "run-1.1"]
+    viewer.close()
+    hub.close()
