@@ -1,15 +1,19 @@
-"""The commands a person types, each a few lines over runner/.
+"""The commands a person types, each a few lines over runner/; those of administrators and developers stand there.
 
 What takes long to import (ZeroMQ, rich) is imported by the command that needs it: ``--help`` has to be there at once.
 """
 
-import sys
 from pathlib import Path
 
 from invoke.context import Context
 
+from runner.administrators import doctor, drain, provision, teardown, undrain, upgrade
 from runner.commands import command, remainder, whole_number
+from runner.developers import bench, faults, testlab
 from runner.errors import ExitCode, WrongUse
+
+#: What Invoke finds here beside this module's own.
+__all__ = ["bench", "doctor", "drain", "faults", "provision", "teardown", "testlab", "undrain", "upgrade"]
 
 _RESULTS = """
 Results appear in the project as if it had been run here, usually in results/.  A file that is already there under the
@@ -182,24 +186,6 @@ def explain(c: Context) -> None:
     print(known.explain(campaign_id, whole_number(run, "RUN", 0) if run else None))
 
 
-@command(takes_rest=True)
-def drain(c: Context) -> None:
-    """Give a machine no more runs: labfleet drain HOST."""
-    from runner import campaigns as known
-    from runner import command_line
-
-    print(known.drain(command_line.drain(remainder()), drained=True))
-
-
-@command(takes_rest=True)
-def undrain(c: Context) -> None:
-    """Give a machine runs again: labfleet undrain HOST."""
-    from runner import campaigns as known
-    from runner import command_line
-
-    print(known.drain(command_line.undrain(remainder()), drained=False))
-
-
 _LAB = """\
 labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
 labfleet lab use local         use processes of this machine, as without any choice
@@ -236,164 +222,3 @@ def machines(c: Context, json: bool = False) -> None:
 
     found = labs.machines()
     print(machine_table.as_json(found) if json else machine_table.table(found))
-
-
-@command(
-    help={
-        "inventory": "inventory of the machines, to look at each of them over SSH (needs sudo there)",
-        "json": "print what was found machine-readable",
-    },
-    iterable=["inventory"],
-)
-def doctor(c: Context, inventory: list[str] | None = None, json: bool = False) -> ExitCode:
-    """Find what is wrong with the lab, or with the way to it, and say what to do; exit status 3 if something is."""
-    from runner import doctor as examination
-    from runner import first_contact
-
-    asked = first_contact.terminal(sys.stdin, sys.stderr)
-    progress = examination.Progress(sys.stderr)
-    try:
-        found = examination.examine(tuple(inventory or ()), asked, progress)
-    finally:
-        progress.close()
-    print(examination.as_json(found) if json else examination.text(found))
-    return examination.exit_code(found)
-
-
-# ---- for a lab's administrator -----------------------------------------------------------------------------------
-
-_ADMINISTRATION = {
-    "inventory": "Ansible inventory: a file, folder or script; may be repeated; default: $LABFLEET_INVENTORY, "
-    "~/.config/labfleet/inventory.yml, inventory/lab.yml",
-    "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'; the head is always one of them",
-    "check": "change nothing, say what would be changed",
-    "diff": "show how files differ",
-    "accept-new": "take unknown host keys for right, without asking",
-    "ask-sudo": "read the password for sudo from standard input where there is no terminal",
-    "json": "print the outcome machine-readable",
-}
-
-
-@command(
-    help={
-        **_ADMINISTRATION,
-        "tags": "only some parts: machine, head, image, code, services, workers",
-    },
-    iterable=["inventory"],
-)
-def provision(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke has it
-    c: Context,
-    inventory: list[str] | None = None,
-    limit: str = "",
-    tags: str = "",
-    check: bool = False,
-    diff: bool = False,
-    accept_new: bool = False,
-    ask_sudo: bool = False,
-    json: bool = False,
-) -> ExitCode:
-    """Make the machines of an inventory a lab, or bring a lab up to date; doing it again changes nothing."""
-    from runner import administration
-    from runner.provision import Order
-
-    order = Order(tuple(inventory or ()), limit, tags, check, diff, accept_new, ask_sudo)
-    return administration.provision(order, json=json)
-
-
-@command(help=_ADMINISTRATION, iterable=["inventory"])
-def upgrade(
-    c: Context,
-    inventory: list[str] | None = None,
-    limit: str = "",
-    check: bool = False,
-    diff: bool = False,
-    accept_new: bool = False,
-    ask_sudo: bool = False,
-    json: bool = False,
-) -> ExitCode:
-    """Bring this labfleet's code to the lab: each slot takes it after its run, the foreman at once."""
-    from runner import administration
-    from runner.provision import Order
-
-    order = Order(tuple(inventory or ()), limit, "", check, diff, accept_new, ask_sudo)
-    return administration.upgrade(order, json=json)
-
-
-@command(
-    help={
-        **_ADMINISTRATION,
-        "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'",
-        "data": "also the campaigns' results, the snapshots and the products in the lab",
-        "yes": "do not ask whether it is meant",
-    },
-    iterable=["inventory"],
-)
-def teardown(  # noqa: PLR0913, PLR0917
-    c: Context,
-    inventory: list[str] | None = None,
-    limit: str = "",
-    data: bool = False,
-    check: bool = False,
-    diff: bool = False,
-    accept_new: bool = False,
-    ask_sudo: bool = False,
-    yes: bool = False,
-    json: bool = False,
-) -> ExitCode:
-    """Remove from the machines what provision put there; the packages that it installed stay."""
-    from runner import administration
-    from runner.provision import Order
-
-    order = Order(tuple(inventory or ()), limit, "", check, diff, accept_new, ask_sudo)
-    return administration.teardown(order, data=data, sure=yes, json=json)
-
-
-# ---- for labfleet's developers -----------------------------------------------------------------------------------
-
-
-@command(help={"rounds": "how often each comparison is made; the median counts"})
-def bench(c: Context, rounds: str = "5") -> None:
-    """Measure labfleet against what one would use instead: ratios, side by side (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "benchmarks").exists():
-        raise WrongUse("the benchmarks are part of labfleet's checkout, not of the installed package")
-    from benchmarks import everything
-
-    everything.main(whole_number(rounds, "--rounds"))
-
-
-@command(takes_rest=True)
-def testlab(c: Context) -> None:
-    """Bring machines up to try labfleet on: testlab up | status | down (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "tests").exists():
-        raise WrongUse("the test lab is part of labfleet's checkout, not of the installed package")
-    from tests.lab import command as test_lab
-
-    test_lab.main(remainder())
-
-
-@command(
-    help={
-        "seed": "of the random moments, to do the same once more; default: another one each time",
-        "share": "of the usual number of faults, e.g. 0.1",
-        "places": "local, machines (needs root and Docker) or all",
-    }
-)
-def faults(c: Context, seed: str = "", share: str = "1", places: str = "local") -> ExitCode:
-    """Inject faults into campaigns, check that nothing is lost, and print a table (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "tests").exists():
-        raise WrongUse("the fault injection is part of labfleet's checkout, not of the installed package")
-    if places not in ("local", "machines", "all"):
-        raise WrongUse(f"--places is local, machines or all, not {places!r}")
-    try:
-        part = float(share)
-    except ValueError:
-        raise WrongUse(f"--share takes a number like 0.1, not {share!r}") from None
-    from tests.faults import command as injection
-
-    return ExitCode(injection.main(whole_number(seed, "--seed") if seed else None, part, places))

@@ -15,6 +15,7 @@ RUNNER = ROOT / "runner"
 #: Top to bottom; a module imports only from layers below its own, also inside functions.  So no stage imports another
 #: stage.  A folder counts as one module.
 LAYERS: tuple[tuple[str, set[str]], ...] = (
+    ("the commands of administrators and developers", {"administrators", "developers"}),
     (
         "the shell around the commands, opp_runall's command line, and a campaign as a command",
         {"commands", "runall", "campaign_command"},
