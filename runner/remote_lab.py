@@ -24,8 +24,8 @@ from runner.ssh import Login
 #: What people's logins call on the head (playbooks/roles/head/files/entry.py).
 ENTRY = "/usr/local/bin/labfleet-head"
 
-#: Exit statuses of rsync that tell of a broken connection, and how often it is tried.
-RSYNC_INTERRUPTED, MOST_TRIES = {10, 12, 30, 35, 255}, 3
+#: How often rsync is tried when a connection breaks.
+MOST_TRIES = 3
 
 #: Half files of an interrupted transfer, inside the folder that they belong to.
 PARTIAL_FOLDER = ".labfleet-partial"
@@ -139,24 +139,31 @@ class RemoteLab(Lab):
         environment = {**os.environ, "RSYNC_PROTECT_ARGS": "0"}
         for _ in range(MOST_TRIES):  # what has arrived is not sent again
             answer = shell.run([*argv, *sources, f"{folder}/"], env=environment, check=False)
-            if answer.status not in RSYNC_INTERRUPTED:
+            if not _was_interrupted(answer.status):
                 break
-        if answer.status == 0 or (may_lack and answer.status not in RSYNC_INTERRUPTED):
-            return
-        if answer.status in RSYNC_INTERRUPTED:
+        if _was_interrupted(answer.status):
             raise LabAway(f"results cannot be fetched from {self._login.name} just now: {answer.complaint[-500:]}")
+        if answer.status == 0 or may_lack:
+            return
         if NO_SPACE.search(answer.complaint):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        if not may_lack:
-            raise LabFailed(
-                f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",
-                f"they are in {self.kept(campaign)}",
-            )
+        raise LabFailed(
+            f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",
+            f"they are in {self.kept(campaign)}",
+        )
 
     def close(self) -> None:
         """End the tunnels and the connection."""
         self._tunnels.close()
         self._login.close()
+
+
+def _was_interrupted(status: int) -> bool:
+    """Say whether rsync's exit status tells that connection or head broke away.
+
+    Above 128 it is another's: ssh's own (255), or how a shell and sudo say that a signal ended rsync on a head that died.
+    """
+    return status in (10, 12, 30, 35) or status > 128
 
 
 def _here() -> str:

@@ -363,6 +363,17 @@ def test_a_file_that_was_damaged_on_its_way_is_fetched_again(transfer: Transfer,
     assert (tmp_path / "home" / "x.vec").read_bytes() == b"as it was sent"
 
 
+@pytest.mark.parametrize("signal", ["exit 137", "kill -9 $$"])
+def test_a_head_that_dies_is_one_that_is_away(transfer: Transfer, signal: str) -> None:
+    # Given a head whose processes are killed while the connection still stands
+    outcome = transfer.commit(b"x")
+    entry = Path(remote_lab.ENTRY)
+    entry.write_text(f"#!/bin/sh\n{signal}\n")
+    # When results are fetched, then they are tried again later, and not given up
+    with pytest.raises(LabAway, match="just now"):
+        transfer.lab.bring("one", [outcome])
+
+
 def test_a_full_disk_of_the_client_is_told_as_such(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an rsync whose own end finds no room
     outcome = transfer.commit(b"x")
