@@ -161,7 +161,7 @@ class RemoteLab(Lab):
 def _was_interrupted(status: int) -> bool:
     """Say whether rsync's exit status tells that connection or head broke away.
 
-    Above 128 it is another's: ssh's own (255), or how a shell and sudo say that a signal ended rsync on a head that died.
+    Above 128 it is another's: ssh's own (255), or what says that a signal ended rsync on a head that died.
     """
     return status in (10, 12, 30, 35) or status > 128
 
