@@ -46,8 +46,9 @@ class Running:
     sim_time: float | None = None
     #: Between 0 and 100; None without a sim-time-limit.
     percent: float | None = None
-    #: Simulated seconds per second.
+    #: Simulated seconds per second, and events per second.
     speed: float | None = None
+    events_per_second: float | None = None
 
     def left(self, now: float, usual: float) -> float:
         """Return the seconds that this run still needs, where a run usually takes so many."""
@@ -223,4 +224,11 @@ def _with(runs: int, run: int, is_one: bool) -> int:
 def _heard(at: Running | None, event: messages.RunProgressed, now: float) -> Running | None:
     if at is None or at.run != event.run:
         return at
-    return replace(at, reported=now, sim_time=event.sim_time, percent=event.percent, speed=event.speed)
+    return replace(
+        at,
+        reported=now,
+        sim_time=event.sim_time or None,  # nothing was told yet
+        percent=event.percent,
+        speed=event.speed,
+        events_per_second=event.events_per_second,
+    )
