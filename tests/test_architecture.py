@@ -80,7 +80,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate"},
     ),
 )
 

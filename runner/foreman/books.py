@@ -297,7 +297,7 @@ def status_of(
         user=state.campaign.user,
         phase=_phase(state, told),
         total=state.total,
-        done=sum(outcome.kind == "done" for outcome in state.over.values()),
+        done=state.kinds["done"],
         failed=state.failed,
         running=0 if told else sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
         submitted=state.campaign.submitted,

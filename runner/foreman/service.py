@@ -251,7 +251,7 @@ class Foreman:
             self._take_back(report.host)
         for state in self._states():
             leases.take_report(state, report, self._hosts.now)
-            for chunk in campaign_state.pointless(state):
+            for chunk in leases.pointless(state):
                 self._jobs.revoke(chunk)
 
     def _take_back(self, host: str) -> None:
@@ -312,10 +312,10 @@ class Foreman:
                     self._hosts.take_trouble(event.host, event.error)
                 self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now, time.time()))
             case RunStarted():
-                if campaign_state.take_run_started(state, event):
+                if campaign_state.take_run_started(state, event, time.time()):
                     self._books.tell(event.campaign, event)
             case RunProgressed():
-                campaign_state.take_run_progressed(state, event)
+                campaign_state.take_run_progressed(state, event, time.time())
                 self._books.tell(event.campaign, event)
             case _:
                 self._books.tell(event.campaign, event)
