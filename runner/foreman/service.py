@@ -85,15 +85,19 @@ class Foreman:
         poller = zmq.Poller()
         poller.register(self._desk.socket, zmq.POLLIN)
         poller.register(inbox, zmq.POLLIN)
+        watching = self._desk.watching
         last_needed = time.monotonic()
         while not self._desk.ends:
-            ready = dict(poller.poll(1000))
+            ready = dict(poller.poll(round(watching.pause() * 1000)))
             self._only_reports = self._desk.socket not in ready
             try:
                 self._turn(ready, inbox)
             except (Unwritable, OSError) as error:  # what is missing now is found to be so, and done later
                 log.warning("the disk is full, or does not work: %s", error)
                 poller.poll(PAUSE)
+            if ready:
+                watching.note()
+            watching.turn(self._books, self._hosts)
             if self._changes:
                 become_deployed("foreman")
             if self._books.states or not self._only_reports:
