@@ -151,13 +151,14 @@ def test_an_end_that_comes_nearer_as_time_goes_by_is_no_change() -> None:
     told = Told()
     status = CampaignStatus("c1", "aloha", "General", "anna", "running", 4, 0, 0, 1, eta=100.0)
     told.take(1000.0, [], [status])
-    # When 10 s have passed and 90.5 are left, then that is no change
-    assert told.take(1010.0, [], [replace(status, eta=90.5)]) is None
+    # When 10 s have passed and 91.5 are left, then that is no change, whatever else is
+    red = machine()
+    assert told.take(1010.0, [red], [replace(status, eta=91.5)]) == Changed(1010.0, (red,))
     # … and no series of such small steps goes unheard
-    last = replace(status, eta=82.5)
-    assert told.take(1020.0, [], [last]) == Changed(1020.0, campaigns=(last,))
+    last = replace(status, eta=83.0)
+    assert told.take(1020.0, [red], [last]) == Changed(1020.0, campaigns=(last,))
     # When it is not known any more, then that is told
-    assert told.take(1021.0, [], [replace(status, eta=None)]) is not None
+    assert told.take(1021.0, [red], [replace(status, eta=None)]) is not None
 
 
 # ---- how much work it is -----------------------------------------------------------------------------------------
