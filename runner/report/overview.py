@@ -174,7 +174,7 @@ def _campaign_lines(picture: Picture, now: float) -> Iterable[str]:
             yield f"{told}{far(status, picture.left(status.id, now))}{running}"
         else:
             at = time.strftime("%H:%M", time.localtime(status.ended))
-            yield f"{told}ended at {at}, {one_line(status.phase)}: {far(status, None)}"
+            yield f"{told}ended at {at}: {far(status, None)}"
         if status.waiting:
             yield f"  {one_line(status.waiting)}"
 
