@@ -47,20 +47,31 @@ class LiveOverview:
 
 @dataclass
 class _Block:
-    """Rows that belong together: the first counts most."""
+    """Rows that belong together: the first counts most, then the reasons."""
 
     first: RenderableType
-    more: list[RenderableType] = field(default_factory=list)
+    reasons: list[RenderableType]
+    slots: list[RenderableType] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return 1 + len(self.more)
+        return 1 + len(self.reasons) + len(self.slots)
+
+    def rows(self, room: int) -> list[RenderableType]:
+        """Return the first row and at most so many others; slots that are left out are counted."""
+        others = [*self.reasons, *self.slots]
+        if room < len(others):
+            counts = room > len(self.reasons)
+            others = others[: room - counts]
+            if counts:
+                others.append(_row(f"    … and {len(self) - 1 - len(others)} more", "dim"))
+        return [self.first, *others]
 
 
 def shown(picture: Picture, now: float, screen: Console, said: str = "") -> RenderableType:
     """Return the lab in rows that fit a terminal, one less than it has."""
     # The terminal shows ^C behind the last row, which must not break for that.
     width, rows = screen.width - len("^C"), max(4, screen.height - 1)
-    top: list[RenderableType] = [_row(overview.headline(picture, now), "bold")]
+    top = [_row(line, "bold") for line in wrap(overview.headline(picture, now), width)[:MOST_REASONS]]
     if said:
         top.append(_row(one_line(said), "yellow"))
     rows -= len(top)
@@ -74,20 +85,18 @@ def shown(picture: Picture, now: float, screen: Console, said: str = "") -> Rend
 
 
 def _fitted(blocks: Sequence[_Block], rows: int, noun: str) -> list[RenderableType]:
-    """Return at most so many rows: of as many blocks as there is room for the first one, then the others in order."""
+    """Return at most so many rows: the first one of as many blocks as there is room for, and what else fits."""
     if rows <= 0 or not blocks:
         return []
     kept = blocks if len(blocks) <= rows else blocks[: rows - 1]
     left_out = len(blocks) - len(kept)
     room = rows - len(kept) - (left_out > 0)
-    parts: list[RenderableType] = []
-    for block in kept:
-        parts.append(block.first)
-        more = block.more if len(block.more) <= room else block.more[: max(0, room - 1)]
-        if len(more) < len(block.more) and room:
-            more = [*more, _row(f"    … and {len(block.more) - len(more)} more", "dim")]
-        parts += more
-        room -= len(more)
+    # What one does not need, the others have.
+    rooms, hungriest_last = {}, sorted(range(len(kept)), key=lambda at: len(kept[at]))
+    for done, at in enumerate(hungriest_last):
+        rooms[at] = min(len(kept[at]) - 1, room // (len(kept) - done))
+        room -= rooms[at]
+    parts = [row for at, block in enumerate(kept) for row in block.rows(rooms[at])]
     if left_out:
         parts.append(_row(f"… and {count(left_out, f'more {noun}')}", "dim"))
     return parts
@@ -131,7 +140,7 @@ def _machines(picture: Picture, now: float, width: int) -> list[_Block]:
             _slot(picture, slot, list(zip(cells[machine.name, slot.slot], widths, strict=True)), width)
             for slot in overview.slots_in_order(machine)
         ]
-        blocks.append(_Block(_machine(machine, width), [*_reason(machine.reason, width), *slots]))
+        blocks.append(_Block(_machine(machine, width), _reason(machine.reason, width), slots))
     return blocks
 
 
