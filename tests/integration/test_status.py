@@ -106,14 +106,15 @@ def test_in_a_terminal_the_picture_changes_in_its_place_until_ctrl_c(
     lab: LocalLab, scripted: Path, busy: str, gate: Path, colour: bool
 ) -> None:
     # Given a campaign with two runs under way, when somebody watches the lab in a terminal
+    its = rf"{busy[-4:]} scripted General of \w+ .* "
     with in_terminal(lab, scripted, "status", "--watch", colour=colour) as screen:
         # Then it shows what the slots run
         wait_for(lambda: sum("14 % 1.5M ev/s" in row for row in screen.rows()) == 2, "both runs")
         rows = screen.rows()
-        assert any(re.match(rf"{busy[-4:]} scripted General of \w+ +.*0/4 done(, ETA .+)?$", row) for row in rows), rows
+        assert any(re.match(rf"{its}0/4 done(, ETA .+)?$", row) for row in rows), rows
         # When the runs end, then it shows that, and nothing has scrolled
         gate.touch()
-        wait_for(lambda: any(re.search(r"4/4 done$", row) for row in screen.rows()), "the end")
+        wait_for(lambda: any(re.match(rf"{its}4/4 done$", row) for row in screen.rows()), "the end")
         assert not any("14 %" in row for row in screen.rows())
         assert not screen.scrolled()
         assert len(screen.rows()) < HEIGHT
