@@ -3,6 +3,7 @@
 What takes long to import (ZeroMQ, rich) is imported by the command that needs it: ``--help`` has to be there at once.
 """
 
+import sys
 from pathlib import Path
 
 from invoke.context import Context
@@ -222,3 +223,13 @@ def machines(c: Context, json: bool = False) -> None:
 
     found = labs.machines()
     print(machine_table.as_json(found) if json else machine_table.table(found))
+
+
+@command(
+    help={"watch": "go on, and show what changes, until Ctrl-C", "json": "machine-readable; --watch: a line per change"}
+)
+def status(c: Context, watch: bool = False, json: bool = False) -> None:
+    """Show what the lab does: what each slot runs, how far campaigns are, what failed, and why one waits."""
+    from runner import status as looking
+
+    looking.show(sys.stdout, watch=watch, json=json)

@@ -13,7 +13,6 @@ from runner.errors import LabFailed
 from runner.messages import (
     Accepted,
     AnyAnswer,
-    AnyEvent,
     AnyRequest,
     AskCampaigns,
     AskMachines,
@@ -21,6 +20,7 @@ from runner.messages import (
     Campaigns,
     CampaignStatus,
     Cancel,
+    Heard,
     Machines,
     Refused,
     Resume,
@@ -164,7 +164,7 @@ class ForemanClient:
         self.socket.send(encode(request))
         deadline = time.monotonic() + patience
         while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            answer = decode(self.socket.recv(), AnyEvent | AnyAnswer)
+            answer = decode(self.socket.recv(), Heard)
             if isinstance(answer, AnyAnswer):
                 return answer
         return None

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 #: Version of everything that client, foreman and workers say to each other.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: What became of one attempt at a run: it is done; the simulation said what is wrong; a signal ended it; it took too
 #: long; its simulation time stood still; it took too much memory; its machine or worker is gone; nobody wants it any

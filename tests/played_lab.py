@@ -25,6 +25,7 @@ from runner.messages import (
     CampaignStatus,
     CampaignTaken,
     Cancel,
+    Changed,
     Collected,
     Drain,
     Event,
@@ -33,13 +34,15 @@ from runner.messages import (
     Follow,
     Machines,
     MachineStatus,
+    Overview,
     Refused,
     Resume,
     RunCommitted,
     Status,
     Submit,
+    Watch,
 )
-from runner.model import Campaign, Kind, Outcome, Prepared, Run, decode, encode
+from runner.model import PROTOCOL, Campaign, Kind, Outcome, Prepared, Run, decode, encode
 from runner.notes import Notes
 from runner.paths import LabPaths
 from runner.report import View
@@ -74,6 +77,7 @@ class PlayedForeman:
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
         self._followers: set[bytes] = set()
+        self._watchers: set[bytes] = set()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._ends = False
@@ -86,6 +90,10 @@ class PlayedForeman:
     def happen(self, *events: AnyEvent) -> None:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
+
+    def change(self, changed: Changed) -> None:
+        """Tell the watchers what has changed of the lab."""
+        self._do(lambda: self._change(changed))
 
     def reopen(self, campaign: str) -> None:
         """Let a campaign that has ended go on, as when somebody resumes it."""
@@ -113,6 +121,10 @@ class PlayedForeman:
         self._context.destroy(linger=0)
 
     # ---- the thread
+
+    def _change(self, changed: Changed) -> None:
+        for client in self._watchers:
+            self._send(client, changed)
 
     def _do(self, order: Callable[[], None]) -> None:
         done = threading.Event()
@@ -166,6 +178,10 @@ class PlayedForeman:
                 self._send(client, Explained(f"{campaign_id} {run}: {self.why}", is_built=self.is_built))
             case Drain():
                 self._send(client, Accepted())
+            case Watch():
+                self._watchers.add(client)
+                machine = MachineStatus(None, "w1", 0, "away", f"told by the {self.incarnation}")
+                self._send(client, Overview(PROTOCOL, 100.0, (machine,), self._statuses(), self.incarnation))
             case AskMachines():
                 found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
                 self._send(client, Machines(tuple(found), "", ""))
@@ -233,6 +249,7 @@ class PlayedForeman:
     def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
         self.incarnation += "'"
         self._followers.clear()
+        self._watchers.clear()
         self._happen(events)
 
     def _statuses(self) -> tuple[CampaignStatus, ...]:

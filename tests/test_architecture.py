@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what a lab's administrator asks for", {"administration", "doctor"}),
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
     ("how a campaign is followed", {"following"}),
-    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs"}),
+    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "status"}),
     ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
@@ -81,7 +81,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate"},
     ),
 )
 

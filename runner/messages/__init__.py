@@ -29,6 +29,7 @@ from runner.messages.events import (
     SlotDied,
     WorkerEvent,
 )
+from runner.messages.overview import CampaignStatus, Changed, MachineStatus, SlotStatus
 from runner.messages.requests import (
     Accepted,
     Answer,
@@ -39,15 +40,15 @@ from runner.messages.requests import (
     AskProducts,
     AskStatus,
     Campaigns,
-    CampaignStatus,
     Cancel,
     Collected,
     Drain,
     Explain,
     Explained,
     Follow,
+    Heard,
     Machines,
-    MachineStatus,
+    Overview,
     Products,
     ProductStatus,
     PruneProducts,
@@ -56,6 +57,7 @@ from runner.messages.requests import (
     Shutdown,
     Status,
     Submit,
+    Watch,
 )
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "CampaignTaken",
     "Campaigns",
     "Cancel",
+    "Changed",
     "ChunkEnded",
     "ChunkStarted",
     "Collected",
@@ -88,12 +91,14 @@ __all__ = [
     "Explain",
     "Explained",
     "Follow",
+    "Heard",
     "Held",
     "Holding",
     "HostReport",
     "HostUp",
     "MachineStatus",
     "Machines",
+    "Overview",
     "ProductMissing",
     "ProductStatus",
     "Products",
@@ -106,7 +111,9 @@ __all__ = [
     "RunStarted",
     "Shutdown",
     "SlotDied",
+    "SlotStatus",
     "Status",
     "Submit",
+    "Watch",
     "WorkerEvent",
 ]

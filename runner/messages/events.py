@@ -152,6 +152,10 @@ class RunProgressed(Event, frozen=True):
     percent: float | None
     #: Simulated seconds per second; None until measured.
     speed: float | None
+    #: Simulation events per second; None until measured.
+    events_per_second: float | None = None
+    #: Bytes of main memory of all its processes; 0: not known.
+    memory: int = 0
 
 
 class ChunkStarted(Event, frozen=True):

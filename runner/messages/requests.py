@@ -1,6 +1,7 @@
 """What a client asks of the foreman, and what it is answered."""
 
-from runner.messages.events import HostReport
+from runner.messages.events import AnyEvent
+from runner.messages.overview import CampaignStatus, Changed, MachineStatus
 from runner.model import Campaign, Value
 
 
@@ -66,6 +67,14 @@ class AskMachines(Request, frozen=True):
     """Answer with :class:`Machines`."""
 
 
+class Watch(Request, frozen=True):
+    """Tell the sender how the lab is (:class:`Overview`), and from now on what changes of it (:class:`Changed`).
+
+    Said again, everything is told again.  Who is not heard of for a minute is told no more; whatever it asks counts,
+    and :class:`AskStatus` costs least: another ``incarnation`` in its answer is a foreman that knows no watchers.
+    """
+
+
 class AskProducts(Request, frozen=True):
     """Answer with :class:`Products`."""
 
@@ -82,7 +91,7 @@ class Shutdown(Request, frozen=True):
 
 #: What is asked of campaigns, and of the lab.
 OfCampaigns = Submit | Follow | Cancel | Resume | Collected | AskCampaigns | Explain
-OfLab = AskStatus | AskMachines | AskProducts | PruneProducts | Drain | Shutdown
+OfLab = AskStatus | AskMachines | Watch | AskProducts | PruneProducts | Drain | Shutdown
 
 AnyRequest = OfCampaigns | OfLab
 
@@ -100,26 +109,6 @@ class Refused(Answer, frozen=True):
 
     message: str
     hint: str = ""
-
-
-class CampaignStatus(Value, frozen=True):
-    """Where one campaign stands."""
-
-    id: str
-    name: str
-    config: str
-    user: str
-    #: ``building``, ``running``, ``cancelled``; of one that has ended ``done``, ``failed``, ``cancelled``, ``refused``.
-    phase: str
-    total: int
-    done: int
-    failed: int
-    running: int
-    #: Seconds since the epoch; None while it has not ended.
-    submitted: float = 0.0
-    ended: float | None = None
-    #: Is everything of it at home?
-    collected: bool = False
 
 
 class Status(Answer, frozen=True):
@@ -145,19 +134,6 @@ class Explained(Answer, frozen=True):
     text: str
     #: The reason is that the campaign is being built, which it tells of by itself.
     is_built: bool = False
-
-
-class MachineStatus(Value, frozen=True):
-    """One machine of the lab."""
-
-    #: What it told last; None if it never did.
-    report: HostReport | None
-    name: str
-    #: Slots that have a run, or are to get one.
-    busy: int
-    #: ``ready``, ``draining``, ``unwell`` or ``away``, and why.
-    state: str
-    reason: str = ""
 
 
 class Machines(Answer, frozen=True):
@@ -198,4 +174,21 @@ class Products(Answer, frozen=True):
     held: int = 0
 
 
-AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Products | Explained
+class Overview(Answer, frozen=True):
+    """How the lab is just now: all of it."""
+
+    protocol: int
+    #: Of the head, in seconds since the epoch; all other times are by that clock, too.
+    time: float
+    #: By name.
+    machines: tuple[MachineStatus, ...]
+    #: Those under way, and those that ended within the last day; as they were submitted.
+    campaigns: tuple[CampaignStatus, ...]
+    #: Tells this foreman process from others: a new one knows no watchers.
+    incarnation: str = ""
+
+
+AnyAnswer = Accepted | Refused | Status | Campaigns | Machines | Products | Explained | Overview
+
+#: Whatever a client may hear of the foreman.
+Heard = AnyEvent | AnyAnswer | Changed

@@ -1,12 +1,12 @@
 """The live view: lines above, and below them a region that is redrawn, with the campaign and every slot."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -21,11 +21,13 @@ from runner.report.text import (
     build_words,
     duration,
     has_failed,
+    in_order,
     is_known,
     log_lines,
     one_line,
     over_line,
     prepared_line,
+    rate,
     repeated_line,
     unheard_line,
     variables,
@@ -124,7 +126,9 @@ class LiveView:
         rows = height // 2 if self._console_above else height - SPARE_ROWS
         told = self._unheard or ("" if self._progress.running else one_line(self._why))
         said = wrap(told, max(20, self._screen.width - 3))
-        self._live.update(picture(self._progress, self._clock(), max(1, rows), said), refresh=True)
+        drawn = picture(self._progress, self._clock(), max(1, rows), said)
+        # The terminal shows ^C behind the last row, which must not break for that.
+        self._live.update(Constrain(drawn, self._screen.width - len("^C")), refresh=True)
 
     def close(self) -> None:
         """Remove the picture; the lines above it stay."""
@@ -191,7 +195,7 @@ def picture(progress: Progress, now: float, rows: int, said: Sequence[str] = ())
     # Idle slots keep their row while runs wait, so that short runs do not make the picture jump.
     slots = sorted(
         (item for item in progress.slots.items() if progress.waiting or item[1] is not None),
-        key=lambda item: _in_order(item[0]),
+        key=lambda item: tuple(map(in_order, item[0])),
     )
     free = rows - 1 - len(reasons)
     shown = slots if len(slots) <= free else slots[: max(0, free - 1)]
@@ -233,9 +237,9 @@ def _slot_rows(progress: Progress, slots: list[tuple[Slot, Running | None]], now
 
 
 def _state(running: Running, now: float) -> str:
-    """Return how far a run is: ``54 %``, ``t=123.4s 5.2 simsec/s``, or its age if it has said nothing yet."""
+    """Return how far a run is: ``54 % 1.2M ev/s``, ``t=123.4s 5.2 simsec/s``, its age if it has said nothing yet."""
     if running.percent is not None:
-        return f"{running.percent:.0f} %"
+        return f"{running.percent:.0f} % {rate(running.events_per_second)}".rstrip()
     if running.sim_time is None:
         return duration(now - running.since)
     speed = "" if running.speed is None else f" {_number(running.speed)} simsec/s"
@@ -244,10 +248,3 @@ def _state(running: Running, now: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.3g}"
-
-
-def _in_order(slot: Slot) -> tuple[list[tuple[int, str]], ...]:
-    """Return a sort key that puts lab2 before lab10."""
-    return tuple(
-        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)] for name in slot
-    )
