@@ -5,6 +5,7 @@ To come back to a campaign is to follow it without having submitted it.
 
 import os
 import secrets
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,20 @@ class Order:
     verbose: bool = False
     #: End as soon as the runs are listed.
     dry_run: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of ``labfleet campaign`` that order the same in this folder, but for which runs."""
+        words = ["--config", self.config]
+        words += ["--mode", self.mode] if self.mode != "release" else []
+        words += ["--program", self.program] if self.program else []
+        words += [word for ini in self.ini_files for word in ("--ini", ini)]
+        words += ["--args", shlex.join(self.arguments)] if self.arguments else []
+        for name, unit in (("timeout", "s"), ("stall", "s"), ("memory", "B")):
+            if name in self.limits:
+                limit = self.limits[name]
+                words += [f"--{name}", "none" if limit is None else f"{limit:.15g}{unit}"]
+        return tuple(words)
 
 
 def new_id(now: float) -> str:
@@ -99,6 +114,7 @@ def describe(
         omnetpp=version,
         omnetpp_said=config.said_version(project, projects, version),
         place=place,
+        order=order.options,
         references=tuple(
             Source(
                 project=the_lab.project_id(one.project.id),
@@ -331,4 +347,5 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
         past=tuple(past),
         product_reused=not prepared.built,
         seconds=time.monotonic() - began,
+        order=campaign.order,
     )

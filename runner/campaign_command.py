@@ -86,7 +86,7 @@ def _show(result: model.Result | None, prepared: model.Prepared, *, json: bool) 
     if result is None:
         print(model.pretty(prepared.runs) if json else report.run_table(prepared))
         return ExitCode.DONE
-    print(report.as_json(result) if json else report.summary(result, prepared), flush=True)
+    print(report.as_json(result) if json else report.summary(result, prepared, os.getcwd()), flush=True)
     with suppress(OSError):  # what is kept too long is no reason to trouble anybody
         housekeeping.begin(LabPaths(home()), time.time())
     return report.exit_code(result)

@@ -78,6 +78,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
+    ("what failures have in common", {"causes"}),
     (
         "values, names, errors, processes, locks",
         {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
@@ -258,7 +259,8 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "housekeeping.decisions"]
+PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "causes"]
+PURE += ["housekeeping.decisions", "report.failures"]
 PURE += [module for module in MODULES if module.startswith("scheduling")]
 
 
