@@ -26,7 +26,7 @@ from runner.local_lab import Start
 from runner.messages import Follow, Resume, Submit
 from runner.model import PROTOCOL, Campaign, Prepared, Result, Source
 from runner.notes import Note, Notes
-from runner.paths import LabPaths, home
+from runner.paths import HomePaths, LabPaths, home
 from runner.references import Needed
 from runner.report import View
 
@@ -313,23 +313,32 @@ def _end(follower: Follower, began: float, *, since_submitted: bool = False) -> 
     if result and since_submitted and follower.ended and follower.ended.time:
         took = max(0.0, follower.ended.time - campaign.submitted)
         result = msgspec.structs.replace(result, seconds=took)
-    return result, prepared
+    return result and _with_report(result), prepared
+
+
+def _with_report(result: Result) -> Result:
+    """Write the report of a campaign that has come home; without one, nothing is lost but a convenience."""
+    from runner.report import manifest, page
+
+    paths = HomePaths(Path(result.results), result.campaign)
+    try:
+        page.write(paths.report, manifest.load(paths.manifest))
+    except (OSError, WrongUse) as error:
+        return msgspec.structs.replace(result, warnings=(*result.warnings, f"there is no report: {error}"))
+    return msgspec.structs.replace(result, report=str(paths.report))
 
 
 def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepared, began: float) -> Result:
     """Write the manifest and sum up."""
     outcomes = [follower.outcomes[run] for run in sorted(follower.outcomes)]
     past = sorted(follower.past.values(), key=lambda attempt: attempt.ended)
-    reason = follower.ended.reason if follower.ended else ""
     warnings = list(home.warnings)
     if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
         warnings.append("some runs left no file in the project: is an absolute result directory set?")
     if len({outcome.key for outcome in outcomes if outcome.kind == "done"}) > 1:
         warnings.append("not all runs were done by the same program, as it was built anew: the manifest says which")
-    is_cancelled = follower.ended is not None and follower.ended.cancelled
-    text = collection.manifest(
-        campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled
-    )
+    end = follower.ended
+    text = collection.manifest(campaign, prepared, follower.outcomes, home.places, warnings, past, end)
     collection.write_manifest(home.paths, text)
     return Result(
         campaign=campaign.id,
@@ -342,8 +351,8 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
         logs={outcome.run: str(home.paths.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
         places=home.places,
         warnings=tuple(warnings),
-        cancelled=is_cancelled,
-        reason=reason,
+        cancelled=end is not None and end.cancelled,
+        reason=end.reason if end else "",
         past=tuple(past),
         product_reused=not prepared.built,
         seconds=time.monotonic() - began,

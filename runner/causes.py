@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from runner.model import Kind, Value
+from runner.model import Value
 
 #: Characters of an error that tell its cause; a program may print a megabyte.
 TELLING = 1000
@@ -53,7 +53,7 @@ class Failure(Protocol):
         """Its number."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> str:
         """How it failed."""
 
     @property
@@ -76,7 +76,7 @@ class Failure(Protocol):
 class Key(NamedTuple):
     """What failures have in common that have one cause; kinds of failure never mix."""
 
-    kind: Kind
+    kind: str
     #: The error's words without what differs from run to run: numbers are ``#``.
     text: str
     #: The module in which it came about, indices as ``[*]``: ``Net.host[*].mac``; empty where none is named.
@@ -89,7 +89,7 @@ class Cause(Value, frozen=True):
     text: str
     runs: int
     shortest: int
-    kind: Kind = "error"
+    kind: str = "error"
     module: str = ""
 
 
