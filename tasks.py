@@ -183,6 +183,14 @@ def explain(c: Context) -> None:
 
 
 @command(takes_rest=True)
+def report(c: Context) -> None:
+    """Make a campaign's report again: labfleet report [ID or results/campaign.json]."""
+    from runner import command_line, report_command
+
+    print(report_command.make(command_line.report(remainder())))
+
+
+@command(takes_rest=True)
 def drain(c: Context) -> None:
     """Give a machine no more runs: labfleet drain HOST."""
     from runner import campaigns as known
@@ -200,14 +208,6 @@ def undrain(c: Context) -> None:
     print(known.drain(command_line.undrain(remainder()), drained=False))
 
 
-_LAB = """\
-labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
-labfleet lab use local         use processes of this machine, as without any choice
-labfleet lab status            what the lab does
-labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
-The local lab's services start with the first campaign, and end by themselves when idle."""
-
-
 @command(takes_rest=True)
 def lab(c: Context) -> None:
     """Choose, see, stop: lab use USER@HEAD|local, lab status, lab stop (lab --help)."""
@@ -223,9 +223,9 @@ def lab(c: Context) -> None:
         case ["stop", *words]:
             print(local_lab.stop(command_line.lab_stop(words)))
         case ["--help" | "-h"]:
-            print(_LAB)
+            print(command_line.LAB)
         case words:
-            raise WrongUse(f"lab {' '.join(words)} is unknown", _LAB)
+            raise WrongUse(f"lab {' '.join(words)} is unknown", command_line.LAB)
 
 
 @command(help={"json": "print them machine-readable"})

@@ -122,7 +122,8 @@ def _box(name: str, one: Spread, most: float) -> Markup:
     least, lower, median, upper, longest = (
         number / most * WIDTH for number in (one.least, one.lower, one.median, one.upper, one.most)
     )
-    told = f"{name}={one.value}: median {_short(one.median)}, middle half {_short(one.lower)} to {_short(one.upper)}, from {_short(one.least)} to {_short(one.most)}"
+    half = f"middle half {_short(one.lower)} to {_short(one.upper)}"
+    told = f"{name}={one.value}: median {_short(one.median)}, {half}, {_short(one.least)} to {_short(one.most)}"
     return element(
         "svg",
         element("title", told),

@@ -29,7 +29,8 @@ pre{margin:.3rem 0;white-space:pre-wrap;background:var(--soft);padding:.4rem .6r
 pre code{padding:0}
 .cause{border-left:4px solid var(--failed);padding:0 0 0 .8rem;margin:1rem 0}.cause h3{margin-top:0}
 svg{display:block;width:100%;height:1.25rem;background:var(--soft)}
-.line td:nth-child(2){width:70%;min-width:9rem;max-width:none}.line th{white-space:nowrap;max-width:12rem;overflow:hidden;
+.line td:nth-child(2){width:70%;min-width:9rem;max-width:none}
+.line th{white-space:nowrap;max-width:12rem;overflow:hidden;
 text-overflow:ellipsis}
 .ends{display:flex;justify-content:space-between;font-weight:400}
 .spreads td:last-child{width:55%;min-width:8rem}
