@@ -157,9 +157,11 @@ def test_what_hangs_is_not_waited_for_and_leaves_nothing(tmp_path: Path, hook: H
     notifier = telling(tmp_path, f"touch begun; {command}", hook.url)
     # When something is told by both
     notifier.tell("done", "all done")
+    # Then nobody waits for them meanwhile,
+    assert {"notify.command", "notify.webhook"} <= {thread.name for thread in threading.enumerate()}
     began = time.monotonic()
     warnings = notifier.close()
-    # Then both are warnings after a moment,
+    # both are warnings after a moment,
     assert time.monotonic() - began < 60
     assert sorted(warning.partition(":")[0] for warning in warnings) == ["notify.command", "notify.webhook"]
     assert any("did not end within 1 s" in warning for warning in warnings)
