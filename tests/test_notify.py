@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runner import messages, notify
@@ -77,7 +78,9 @@ def telling(folder: Path, command: str = "", webhook: str = "") -> Notifier:
 
 def test_a_command_gets_the_news_in_its_environment_and_the_text_as_its_input(tmp_path: Path) -> None:
     # Given a command that keeps what it gets
-    notifier = telling(tmp_path, "cat > text; env | grep ^LABFLEET_ | sort > news")
+    notifier = Notifier()
+    command = "cat > text; env | grep ^LABFLEET_ | sort > news"
+    notifier.of(msgspec.structs.replace(campaign("c7"), config="F\0o\no"), tmp_path, Notify(command))
     # When a campaign ends, with something hostile in its summary
     notifier.tell("failed", "1 failed: \x1b[2J $(touch hit) `touch hit`\0", "the\nwhole $(touch hit)\n", COMING_HOME)
     assert notifier.close() == []
@@ -88,7 +91,7 @@ def test_a_command_gets_the_news_in_its_environment_and_the_text_as_its_input(tm
         "STATE": "failed",
         "CAMPAIGN": "c7",
         "PROJECT": "aloha",
-        "CONFIG": "Foo",
+        "CONFIG": "F␀o o",
         "REPORT": "/r/report.html",
     }
     assert told["LABFLEET_SUMMARY"] == "1 failed: ␛[2J $(touch hit) `touch hit`␀"

@@ -261,8 +261,9 @@ def test_a_shaded_row_is_dark_where_its_slots_were_busy() -> None:
     found = Reader(drawn.picture("red/slot1"))
     # Then that half is one dark piece, and the failure has its mark
     assert [given["class"] for given in found.all("path")][-2:] == ["done s4", "failed"]
-    dark = found.all("path")[-2]["d"] or ""
+    dark, mark = (given["d"] or "" for given in found.all("path")[-2:])
     assert dark.startswith("M0 4h")
+    assert float(mark[1:].partition(" ")[0]) > 990
     assert abs(float(dark[5:].partition("v")[0]) - 500) <= 2 * 1000 / PIECES
 
 
