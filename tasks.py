@@ -36,7 +36,7 @@ is no limit, and --retries 0 begins nothing again.
         "json": "print one machine-readable result on stdout",
         "quiet": "print nothing but failures and the summary",
         "verbose": "print the console output of every run as it comes",
-        "detach": "submit the campaign, print its id and leave; labfleet attach ID comes back, and tells whom [notify] names",
+        "detach": "submit the campaign, print its id and leave; [notify] and results wait for labfleet attach ID",
         "timeout": "end a run that takes longer: 90s, 15min, 2h, 1d",
         "stall": "end a run whose simulation time stands still for so long: 90s, 15min",
         "memory": "end a run that takes more main memory: 500MB, 2GB, 1.5GiB; a plain number is in MB",
