@@ -41,7 +41,7 @@ is no limit, and --retries 0 begins nothing again.
         "json": "print one machine-readable result on stdout",
         "quiet": "print nothing but failures and the summary",
         "verbose": "print the console output of every run as it comes",
-        "detach": "submit the campaign, print its id and leave; labfleet attach ID comes back",
+        "detach": "submit the campaign, print its id and leave; [notify] and results wait for labfleet attach ID",
         "timeout": "end a run that takes longer: 90s, 15min, 2h, 1d",
         "stall": "end a run whose simulation time stands still for so long: 90s, 15min",
         "memory": "end a run that takes more main memory: 500MB, 2GB, 1.5GiB; a plain number is in MB",
@@ -187,12 +187,12 @@ def explain(c: Context) -> None:
     print(known.explain(campaign_id, whole_number(run, "RUN", 0) if run else None))
 
 
-_LAB = """\
-labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
-labfleet lab use local         use processes of this machine, as without any choice
-labfleet lab status            what the lab does
-labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
-The local lab's services start with the first campaign, and end by themselves when idle."""
+@command(takes_rest=True)
+def report(c: Context) -> None:
+    """Make a campaign's report again: labfleet report [ID or results/campaign.json]."""
+    from runner import command_line, report_command
+
+    print(report_command.make(command_line.report(remainder())))
 
 
 @command(takes_rest=True)
@@ -210,9 +210,9 @@ def lab(c: Context) -> None:
         case ["stop", *words]:
             print(local_lab.stop(command_line.lab_stop(words)))
         case ["--help" | "-h"]:
-            print(_LAB)
+            print(command_line.LAB)
         case words:
-            raise WrongUse(f"lab {' '.join(words)} is unknown", _LAB)
+            raise WrongUse(f"lab {' '.join(words)} is unknown", command_line.LAB)
 
 
 @command(help={"json": "print them machine-readable"})

@@ -5,6 +5,7 @@ To come back to a campaign is to follow it without having submitted it.
 
 import os
 import secrets
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +16,19 @@ from pathlib import Path
 
 import msgspec
 
-from runner import campaigns, chosen_lab, collection, config, references, snapshot, upstream
-from runner.errors import Cancelled, LabFailed, LabfleetError, WrongUse
+from runner import campaigns, chosen_lab, config, ending, project_file, references, snapshot, upstream
+from runner.errors import Detached, LabFailed, LabfleetError, WrongUse
 from runner.following import Follower
-from runner.homecoming import Destination, Home
+from runner.homecoming import Destination
 from runner.lab import ForemanClient, Lab, LabAway, LabRefused
 from runner.labs import Connection
 from runner.local_lab import Start
 from runner.messages import Follow, Resume, Submit
 from runner.model import PROTOCOL, Campaign, Prepared, Result, Source
 from runner.notes import Note, Notes
+from runner.notify import Attentive, Notifier
 from runner.paths import LabPaths, home
+from runner.project_file import Notify
 from runner.references import Needed
 from runner.report import View
 
@@ -49,6 +52,20 @@ class Order:
     verbose: bool = False
     #: End as soon as the runs are listed.
     dry_run: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of ``labfleet campaign`` that order the same in this folder, but for which runs."""
+        words = ["--config", self.config]
+        words += ["--mode", self.mode] if self.mode != "release" else []
+        words += ["--program", self.program] if self.program else []
+        words += [word for ini in self.ini_files for word in ("--ini", ini)]
+        words += ["--args", shlex.join(self.arguments)] if self.arguments else []
+        for name, unit in (("timeout", "s"), ("stall", "s"), ("memory", "B")):
+            if name in self.limits:
+                limit = self.limits[name]
+                words += [f"--{name}", "none" if limit is None else f"{limit:.15g}{unit}"]
+        return tuple(words)
 
 
 def new_id(now: float) -> str:
@@ -99,6 +116,7 @@ def describe(
         omnetpp=version,
         omnetpp_said=config.said_version(project, projects, version),
         place=place,
+        order=order.options,
         references=tuple(
             Source(
                 project=the_lab.project_id(one.project.id),
@@ -122,35 +140,50 @@ def _sources(project: config.Project, taken: snapshot.Snapshot) -> str:
     return taken.tree if project.is_built_from_all else taken.sources
 
 
-def run(order: Order, view: View) -> tuple[Result | None, Prepared]:
+def run(order: Order, view: View, notifier: Notifier | None = None) -> tuple[Result | None, Prepared]:
     """Carry an order out and return what it came to (nothing for a dry run), and which runs there are.
 
+    ``notifier``: is told what it comes to, and what needs somebody.
     Raises LabfleetError for everything that keeps the runs from being done at all, Detached when the person leaves.
     """
     began = time.monotonic()
     _leave_on_signals()
+    notifier = notifier or Notifier()
+    view = Attentive(view, notifier)
     with Connection(chosen_lab.chosen(), Start.AS_WANTED) as connection:
         campaign, project = _taken(order, connection, view.note)
         destination = Destination(project.root, project.directory)
         follower = Follower(connection, campaign.id, _notes(), view, lambda _: destination, verbose=order.verbose)
         _note(connection, campaign, destination)
+        if not order.dry_run:
+            notifier.of(campaign, project.root, project.notify)
         with follower:
-            _follow(follower, Submit(campaign), view)
-            return _end(follower, began)
+            _follow(follower, Submit(campaign), view, notifier)
+            return ending.end(follower, began, notifier)
 
 
-def submit(order: Order) -> str:
-    """Submit what is ordered, and return the campaign's id without waiting for it.  Raises LabfleetError."""
+def submit(order: Order, note: Callable[[str], None] = lambda _: None) -> str:
+    """Submit what is ordered, and return the campaign's id without waiting for it.  Raises LabfleetError.
+
+    ``note``: is told what the person should know.
+    """
     with Connection(chosen_lab.chosen(), Start.AS_WANTED) as connection:
         campaign, project = _taken(order, connection)
         _note(connection, campaign, Destination(project.root, project.directory))
         with _client(connection) as client:
             _submit_or_forget(lambda: client.ask(Submit(campaign)), campaign.id)
+        if project.notify != Notify():
+            note(f"[notify] tells nobody of it unless somebody follows it: labfleet attach {campaign.id}")
         return campaign.id
 
 
 def attach(
-    text: str, views: Callable[[str, str], View], *, verbose: bool = False, resume: bool = False
+    text: str,
+    views: Callable[[str, str], View],
+    notifier: Notifier | None = None,
+    *,
+    verbose: bool = False,
+    resume: bool = False,
 ) -> tuple[Result | None, Prepared]:
     """Come back to a campaign, and return as :func:`run` does.
 
@@ -160,24 +193,25 @@ def attach(
     """
     began = time.monotonic()
     _leave_on_signals()
-    notes = _notes()
+    notes, notifier = _notes(), notifier or Notifier()
     with campaigns.found(text, notes) as (connection, known):
         destination = campaigns.destination(known)
         if resume and known.status and known.status.phase == "done":
             raise WrongUse(f"all runs of campaign {known.id} are done", f"labfleet attach {known.id}  brings them home")
-        view = views(known.name, known.config)
+        view: View = Attentive(views(known.name, known.config), notifier)
         if known.note is None or Path(known.note.root) != destination:
             view.note(f"it is not known where {known.id} was submitted: its results go to {destination}")
 
         def arrived(what: Campaign) -> Destination:
             place = Destination(destination, what.directory)
             _note(connection, what, place)
+            notifier.of(what, destination, _whom_to_tell(destination, view))
             return place
 
         try:
             with Follower(connection, known.id, notes, view, arrived, verbose=verbose) as follower:
-                _follow(follower, Resume(known.id) if resume else Follow(known.id), view)
-                return _end(follower, began, since_submitted=not resume)
+                _follow(follower, Resume(known.id) if resume else Follow(known.id), view, notifier)
+                return ending.end(follower, began, notifier, since_submitted=not resume)
         except LabRefused as error:
             if known.status or known.note is None:
                 raise
@@ -267,68 +301,31 @@ def _submit_or_forget(ask: Callable[[], object], campaign: str) -> None:
         ) from None
 
 
-def _follow(follower: Follower, request: Submit | Follow | Resume, view: View) -> None:
+def _whom_to_tell(root: Path, view: View) -> Notify:
+    """Return what a project's labfleet.toml says of it now; the campaign itself needs that file no more."""
+    try:
+        return project_file.read(root).notify
+    except WrongUse as error:
+        view.note(f"nobody is notified: {error.message}")
+        return Notify()
+
+
+def _follow(follower: Follower, request: Submit | Follow | Resume, view: View, notifier: Notifier) -> None:
     """Follow a campaign to its end; whatever happens to this client, the person is told that it goes on."""
     try:
         if isinstance(request, Submit):
             _submit_or_forget(lambda: follower.follow(request), follower.id)
         else:
             follower.follow(request)
-    except LabfleetError:
-        raise  # says itself what is to be done
+    except Detached:
+        raise
+    except LabfleetError as error:  # says itself what is to be done
+        if follower.what is not None:
+            state = "refused" if follower.is_refused else "stopped"
+            notifier.tell(state, error.message, f"{error.message}\n{error.hint}")
+        raise
     except Exception:
         if follower.what is not None and follower.ended is None:
             with suppress(Exception):  # the reason for this may be that nothing can be shown
                 view.note(f"campaign {follower.id} goes on: labfleet attach {follower.id}")
         raise
-
-
-def _end(follower: Follower, began: float, *, since_submitted: bool = False) -> tuple[Result | None, Prepared]:
-    """Write the manifest, tell the lab that everything is at home, and sum up.
-
-    ``since_submitted``: what is told is how long the campaign took, not this client.
-    """
-    prepared, campaign = follower.prepared, follower.what
-    if prepared is None or campaign is None:  # cancelled by somebody before there was anything to do
-        follower.farewell()
-        raise Cancelled(f"campaign {follower.id} was cancelled before its runs were known")
-    result = _result(follower, follower.home, campaign, prepared, began) if follower.home else None
-    follower.farewell()
-    if result and since_submitted and follower.ended and follower.ended.time:
-        took = max(0.0, follower.ended.time - campaign.submitted)
-        result = msgspec.structs.replace(result, seconds=took)
-    return result, prepared
-
-
-def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepared, began: float) -> Result:
-    """Write the manifest and sum up."""
-    outcomes = [follower.outcomes[run] for run in sorted(follower.outcomes)]
-    past = sorted(follower.past.values(), key=lambda attempt: attempt.ended)
-    reason = follower.ended.reason if follower.ended else ""
-    warnings = list(home.warnings)
-    if any(outcome.kind == "done" and not outcome.files for outcome in outcomes):
-        warnings.append("some runs left no file in the project: is an absolute result directory set?")
-    if len({outcome.key for outcome in outcomes if outcome.kind == "done"}) > 1:
-        warnings.append("not all runs were done by the same program, as it was built anew: the manifest says which")
-    is_cancelled = follower.ended is not None and follower.ended.cancelled
-    text = collection.manifest(
-        campaign, prepared, follower.outcomes, home.places, warnings, past, reason, cancelled=is_cancelled
-    )
-    collection.write_manifest(home.paths, text)
-    return Result(
-        campaign=campaign.id,
-        name=campaign.name,
-        config=campaign.config,
-        results=str(home.paths.results),
-        manifest=str(home.paths.latest),
-        total=len(prepared.runs),
-        outcomes=tuple(outcomes),
-        logs={outcome.run: str(home.paths.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},
-        places=home.places,
-        warnings=tuple(warnings),
-        cancelled=is_cancelled,
-        reason=reason,
-        past=tuple(past),
-        product_reused=not prepared.built,
-        seconds=time.monotonic() - began,
-    )

@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from runner import campaign, config, model, quantities, report
@@ -12,6 +12,7 @@ from runner.campaign import Order
 from runner.command_line import Following
 from runner.errors import ExitCode, WrongUse
 from runner.housekeeping import client as housekeeping
+from runner.notify import Notifier
 from runner.paths import LabPaths, home
 
 
@@ -31,11 +32,23 @@ def run(order: Order, *, quiet: bool = False, json: bool = False) -> ExitCode:
     """Carry an order out and show what it comes to."""
     views = _views(quiet=quiet, verbose=order.verbose, json=json)
     view = views(_project_of(order), order.config)
+    with _telling() as notifier:
+        try:
+            result, prepared = campaign.run(order, view, notifier)
+        finally:
+            view.close()
+        return _show(result, prepared, json=json)
+
+
+@contextmanager
+def _telling() -> Iterator[Notifier]:
+    """Yield what tells others of a campaign; it is waited for when everything has been shown."""
+    notifier = Notifier()
     try:
-        result, prepared = campaign.run(order, view)
+        yield notifier
     finally:
-        view.close()
-    return _show(result, prepared, json=json)
+        for warning in notifier.close():
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def runs(order: Order) -> Sequence[model.Run]:
@@ -49,7 +62,7 @@ def runs(order: Order) -> Sequence[model.Run]:
 
 def submit(order: Order, *, json: bool = False) -> ExitCode:
     """Submit what is ordered, and print the campaign's id."""
-    campaign_id = campaign.submit(order)
+    campaign_id = campaign.submit(order, lambda text: print(text, file=sys.stderr))
     print(model.encode({"campaign": campaign_id}).decode() if json else campaign_id)
     return ExitCode.DONE
 
@@ -57,8 +70,9 @@ def submit(order: Order, *, json: bool = False) -> ExitCode:
 def attach(wish: Following, *, resume: bool = False) -> ExitCode:
     """Come back to a campaign, begin again what is not done if that is wanted, and show what it comes to."""
     views = _views(quiet=wish.quiet, verbose=wish.verbose, json=wish.json)
-    result, prepared = campaign.attach(wish.campaign, views, verbose=wish.verbose, resume=resume)
-    return _show(result, prepared, json=wish.json)
+    with _telling() as notifier:
+        result, prepared = campaign.attach(wish.campaign, views, notifier, verbose=wish.verbose, resume=resume)
+        return _show(result, prepared, json=wish.json)
 
 
 def _project_of(order: Order) -> str:
@@ -86,7 +100,7 @@ def _show(result: model.Result | None, prepared: model.Prepared, *, json: bool) 
     if result is None:
         print(model.pretty(prepared.runs) if json else report.run_table(prepared))
         return ExitCode.DONE
-    print(report.as_json(result) if json else report.summary(result, prepared), flush=True)
+    print(report.as_json(result) if json else report.summary(result, prepared, os.getcwd()), flush=True)
     with suppress(OSError):  # what is kept too long is no reason to trouble anybody
         housekeeping.begin(LabPaths(home()), time.time())
     return report.exit_code(result)

@@ -17,6 +17,7 @@ import msgspec
 
 from runner import __version__
 from runner.errors import LabFailed
+from runner.messages import CampaignEnded
 from runner.model import Campaign, File, Outcome, Past, Prepared, pretty
 from runner.paths import AttemptPaths, CampaignPaths, HomePaths
 
@@ -264,14 +265,11 @@ def manifest(
     places: Mapping[int, Mapping[str, str]],
     warnings: Iterable[str],
     past: Iterable[Past] = (),
-    reason: str = "",
-    *,
-    cancelled: bool = False,
+    end: CampaignEnded | None = None,
 ) -> str:
     """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
 
-    Paths are relative to the project's root, times seconds since the epoch.  ``past``: attempts that were made again;
-    ``reason``: why the campaign was cancelled, where nobody asked for that.
+    Paths are relative to the project's root, times seconds since the epoch.  ``past``: attempts that were made again.
     """
     earlier: dict[int, dict[int, Past]] = {}
     for attempt in past:
@@ -314,9 +312,12 @@ def manifest(
             "working_directory": campaign.directory,
             "user": campaign.user,
             "submitted": campaign.submitted,
+            "ended": end.time if end else 0.0,
+            "order": campaign.order,
             "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
             "build": {
                 "key": prepared.key,
+                "built": prepared.built,
                 "commands": campaign.build.commands,
                 "toolchain": prepared.toolchain,
                 "features": {"enable": campaign.build.enable, "disable": campaign.build.disable},
@@ -334,9 +335,13 @@ def manifest(
                 for reference in campaign.references
             ],
             "program": prepared.program,
+            "arguments": campaign.launch.arguments,
+            "ini_files": campaign.launch.ini_files,
+            "ned_path": campaign.launch.ned_path,
+            "omnetpp": campaign.omnetpp or campaign.environment.get("OMNETPP_RELEASE", ""),
             "limits": msgspec.to_builtins(campaign.limits),
-            "state": "cancelled" if cancelled else "done" if is_done else "failed",
-            "reason": reason,
+            "state": "cancelled" if end and end.cancelled else "done" if is_done else "failed",
+            "reason": end.reason if end else "",
             "warnings": list(warnings),
             "runs": runs,
         }

@@ -85,6 +85,23 @@ While campaigns are under way it refuses, unless --force is given: then the runs
 when the services run again.  A lab of several machines is not ended by this: labfleet teardown does that.
 """
 
+LAB = """\
+labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
+labfleet lab use local         use processes of this machine, as without any choice
+labfleet lab status            what the lab does
+labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
+The local lab's services start with the first campaign, and end by themselves when idle."""
+
+_REPORT = """\
+Make the report of a campaign again, from its manifest, and print where it is: one HTML file beside its results, as it
+is also made when a campaign has come home.  Without argument: that of the latest campaign of this folder.
+"""
+
+_MANIFEST: Argument = (
+    ("campaign",),
+    {"metavar": "ID|FILE", "nargs": "?", "default": "", "help": "the campaign's id, or a part of it; or its manifest"},
+)
+
 _RUN: Argument = (("run",), {"metavar": "RUN", "nargs": "?", "default": "", "help": "the number of a run"})
 
 _HOST: Argument = (("host",), {"metavar": "HOST", "help": "the machine, as labfleet machines names it"})
@@ -119,6 +136,11 @@ def explain(words: Sequence[str]) -> tuple[str, str]:
     """Return which campaign is to be explained, and the number of which run; empty: of none."""
     options = parsed("explain", _EXPLAIN, words, CAMPAIGN, _RUN)
     return options.campaign, options.run
+
+
+def report(words: Sequence[str]) -> str:
+    """Return of which campaign, or from which manifest, a report is to be made; empty: of the latest."""
+    return str(parsed("report", _REPORT, words, _MANIFEST).campaign)
 
 
 def lab_use(words: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from runner.errors import WrongUse
 from runner.ide_files import listed
 from runner.model import Build, Launch, Limits
 from runner.omnetpp import SUFFIXES, is_shared_library, opp_run
-from runner.project_file import ProjectFile, Reference
+from runner.project_file import Notify, ProjectFile, Reference
 
 #: The root of a project has one of these; the last three are the OMNeT++ IDE's.
 MARKERS = (project_file.NAME, ".oppbuildspec", ".project", ".nedfolders")
@@ -54,6 +54,8 @@ class Project:
     references: tuple[Reference, ...] = ()
     #: What the person should know before anything is built, as sentences.
     remarks: tuple[str, ...] = ()
+    #: Whom the client tells of its campaigns; nothing of that is done in the lab.
+    notify: Notify = field(default_factory=Notify)
     #: Is it built by commands of its own, which may read any file?
     is_built_from_all: bool = False
 
@@ -101,6 +103,7 @@ def load(folder: Path, *, program: str | None = None, ini_files: Sequence[str] =
         omnetpp_line=said.omnetpp_line,
         references=_references(root, said, build),
         remarks=_remarks(root, said),
+        notify=said.notify,
         is_built_from_all=bool(said.build),
     )
 

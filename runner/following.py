@@ -84,6 +84,8 @@ class Follower:
         #: Attempts that were made again.
         self.past: dict[Attempt, Past] = {}
         self.ended: CampaignEnded | None = None
+        #: Has the lab said that it cannot be run?
+        self.is_refused = False
         self.home: Home | None = None
         self._connection, self._notes, self._view, self._destination = connection, notes, view, destination
         self._foreman = ForemanClient(connection.context, connection.lab)
@@ -310,6 +312,7 @@ class Follower:
 
     def _refuse(self, exit_code: int, text: str, hint: str) -> None:
         """Raise what the lab says of a campaign that cannot be run; nothing more will come of it."""
+        self.is_refused = True
         build_log = self._build_log()
         self.farewell()
         log = f"the whole log: {build_log}" if build_log else ""

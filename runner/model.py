@@ -174,6 +174,8 @@ class Campaign(Value, frozen=True):
     references: tuple[Source, ...] = ()
     #: What the project's labfleet.toml adds to the environment of its own build, and of the runs.
     own_environment: dict[str, str] = {}
+    #: The options of ``labfleet campaign`` that order the same in its working directory, but for ``--runs``.
+    order: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would name files elsewhere, or make no sense."""
@@ -356,6 +358,10 @@ class Result(Value, frozen=True):
     product_reused: bool = False
     #: Wall-clock seconds from the command to the last result at home; for who comes back, of the campaign.
     seconds: float = 0.0
+    #: As the campaign's.
+    order: tuple[str, ...] = ()
+    #: Absolute path of the report; empty if there is none.
+    report: str = ""
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------

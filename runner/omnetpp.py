@@ -93,6 +93,14 @@ def simulation_command(program: Sequence[str], launch: Launch, config: str, runs
     return (*program, *_model_options(launch), "-c", config, *quiet, *interface, *redirect, "-r", numbers)
 
 
+def command_by_hand(command: Sequence[str], run: int) -> tuple[str, ...]:
+    """Return the command by which a person does one of the runs of a simulation command, and sees what it prints."""
+    if command[-2:-1] != ("-r",):
+        return ()
+    dropped = ("-s", "--cmdenv-redirect-output=true")
+    return (*(word for word in command[:-2] if word not in dropped), "-r", str(run))
+
+
 def make_target_command(makefile: str) -> tuple[str, ...]:
     """Return the command that prints the target of a Makefile, e.g. ``./aloha`` or ``../src/libINET.so``.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from runner import quantities
 from runner.errors import WrongUse
+from runner.toml_lines import Key, line_of, lines_of_keys
 
 NAME = "labfleet.toml"
 
@@ -25,6 +26,7 @@ _TABLE = "a table of strings"
 _QUANTITY = "a string or an integer"
 _NUMBER = "an integer"
 _FEATURES = "a table with `enable` and `disable`, arrays of strings"
+_NOTIFY = "a table with `command`, `webhook` or both, strings"
 _REFERENCES = "an array of tables, [[reference]]"
 
 #: Every key, and what its value must be.
@@ -45,8 +47,12 @@ KEYS = {
     "omnetpp": _STRING,
     "features": _FEATURES,
     "environment": _TABLE,
+    "notify": _NOTIFY,
     "reference": _REFERENCES,
 }
+
+#: Those of [notify].
+NOTIFY_KEYS = ("command", "webhook")
 
 #: Those of a [[reference]].
 REFERENCE_KEYS = {
@@ -61,9 +67,6 @@ REFERENCE_KEYS = {
 #: Keys whose values are paths relative to the project's root, inside of it.
 _PATHS = ("build-directory", "program", "directory", "ini", "ned-path", "include")
 
-#: Where a key stands: ``("program",)``, ``("environment", "SEED")``.
-_Key = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Features:
@@ -71,6 +74,16 @@ class Features:
 
     enable: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Whom the client tells when a campaign ends, or needs somebody; empty: nobody."""
+
+    #: A shell command, run in the project's root.
+    command: str = ""
+    #: A URL to which the news is sent.
+    webhook: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,7 @@ class ProjectFile:
     #: The limits of runs that are given, by the names of model.Limits.
     limits: dict[str, Any] = field(default_factory=dict)
     features: Features = Features()
+    notify: Notify = Notify()
     #: None: the project's makefiles tell.
     references: tuple[Reference, ...] | None = None
 
@@ -126,14 +140,14 @@ def read(root: Path) -> ProjectFile:
     if not file.is_file():
         return ProjectFile()
     text, content = _parsed(file)
-    lines = _lines_of_keys(text)
+    lines = lines_of_keys(text)
     if mistakes := list(_mistakes(content, root)):
-        located = sorted((_line_of(key, lines), sentence) for key, sentence in mistakes)
+        located = sorted((line_of(key, lines), sentence) for key, sentence in mistakes)
         raise WrongUse("\n".join(f"{NAME}, line {line}: {sentence}" for line, sentence in located), _HINT)
     values: dict[str, Any] = {
         key.replace("-", "_"): value if KEYS[key] in (_STRING, _TABLE) else tuple(_strings(value))
         for key, value in content.items()
-        if key not in quantities.LIMITS and key not in ("features", "reference")
+        if key not in quantities.LIMITS and key not in ("features", "notify", "reference")
     }
     limits = {
         key.replace("-", "_"): quantities.limit(key, str(value))
@@ -145,15 +159,16 @@ def read(root: Path) -> ProjectFile:
         limits=limits,
         omnetpp_line=lines.get(("omnetpp",), 0),
         features=_features(content.get("features")) or Features(),
+        notify=Notify(**content.get("notify", {})),
         references=_references(content["reference"], lines) if "reference" in content else None,
     )
 
 
-def _references(tables: list[dict[str, Any]], lines: "dict[_Key, int]") -> tuple[Reference, ...]:
+def _references(tables: list[dict[str, Any]], lines: "dict[Key, int]") -> tuple[Reference, ...]:
     """Return what [[reference]] says."""
 
     def where(*key: str) -> str:
-        return f"{NAME}, line {_line_of(('reference', *key), lines)}"
+        return f"{NAME}, line {line_of(('reference', *key), lines)}"
 
     return tuple(
         Reference(
@@ -200,7 +215,7 @@ def _strings(value: str | list[str]) -> list[str]:
 # ---- mistakes in labfleet.toml -----------------------------------------------------------------------------
 
 
-def _mistakes(content: dict[str, Any], root: Path) -> Iterator[tuple[_Key, str]]:
+def _mistakes(content: dict[str, Any], root: Path) -> Iterator[tuple[Key, str]]:
     """Yield what is wrong with a labfleet.toml: the key, and a sentence about it."""
     for key, value in content.items():
         if key not in KEYS:
@@ -211,12 +226,14 @@ def _mistakes(content: dict[str, Any], root: Path) -> Iterator[tuple[_Key, str]]
             yield from _wrong_content(key, value, root)
 
 
-def _wrong_content(key: str, value: Any, root: Path) -> Iterator[tuple[_Key, str]]:
+def _wrong_content(key: str, value: Any, root: Path) -> Iterator[tuple[Key, str]]:
     """Yield what is wrong with a value that has the right type."""
     if KEYS[key] == _TABLE:
         yield from _wrong_variables(value)
     elif KEYS[key] == _FEATURES:
         yield from _wrong_features((key,), value)
+    elif KEYS[key] == _NOTIFY:
+        yield from _wrong_notify(value)
     elif KEYS[key] == _REFERENCES:
         for number, table in enumerate(value):
             yield from _wrong_reference((key, str(number)), table)
@@ -239,7 +256,7 @@ def _suggestion(key: str) -> str:
 
 
 def _has_type(value: Any, wanted: str) -> bool:
-    if wanted in (_TABLE, _FEATURES):
+    if wanted in (_TABLE, _FEATURES, _NOTIFY):
         return isinstance(value, dict)  # what is in it is looked at by itself
     if wanted == _REFERENCES:
         return isinstance(value, list) and all(isinstance(item, dict) for item in value)
@@ -280,7 +297,7 @@ def _trouble_of_path(key: str, text: str, root: Path) -> str:
     return f"there is no folder {text}" if missing else ""
 
 
-def _wrong_variables(table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
+def _wrong_variables(table: dict[str, Any]) -> Iterator[tuple[Key, str]]:
     for name, value in table.items():
         key = ("environment", name)
         if name in KEYS:
@@ -291,7 +308,7 @@ def _wrong_variables(table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
             yield key, f"the environment variable `{name}` must be a string, not {_type_name(value)}"
 
 
-def _wrong_features(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
+def _wrong_features(key: Key, table: dict[str, Any]) -> Iterator[tuple[Key, str]]:
     for name, value in table.items():
         if name not in ("enable", "disable"):
             yield (*key, name), f"unknown key `{name}` in `features`: it has `enable` and `disable`"
@@ -301,7 +318,24 @@ def _wrong_features(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, st
         yield key, f"`features` must be {_FEATURES}"
 
 
-def _wrong_reference(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, str]]:
+def _wrong_notify(table: dict[str, Any]) -> Iterator[tuple[Key, str]]:
+    for name, value in table.items():
+        key = ("notify", name)
+        if name not in NOTIFY_KEYS:
+            yield key, f"unknown key `{name}` in `notify`: it has `command` and `webhook`"
+        elif not isinstance(value, str):
+            yield key, f"`notify.{name}` must be a string, not {_type_name(value)}"
+        elif not value.strip():
+            yield key, f"`notify.{name}`: an empty string says nothing"
+        elif name == "webhook" and not re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", value, re.ASCII | re.IGNORECASE):
+            yield key, f"`notify.webhook`: {value} is no URL of a web server, https://… or http://…"
+        elif "\0" in value:
+            yield key, f"`notify.{name}`: no command has a null character"
+    if not table:
+        yield ("notify",), f"`notify` must be {_NOTIFY}"
+
+
+def _wrong_reference(key: Key, table: dict[str, Any]) -> Iterator[tuple[Key, str]]:
     for name, value in table.items():
         wanted = REFERENCE_KEYS.get(name)
         if wanted is None:
@@ -319,7 +353,7 @@ def _wrong_reference(key: _Key, table: dict[str, Any]) -> Iterator[tuple[_Key, s
     yield from _wrong_name((*key, "name"), table.get("name"), table.get("path"))
 
 
-def _wrong_name(key: _Key, folder: Any, path: Any) -> Iterator[tuple[_Key, str]]:
+def _wrong_name(key: Key, folder: Any, path: Any) -> Iterator[tuple[Key, str]]:
     if not isinstance(folder, str) or not folder.strip():
         return
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder):
@@ -331,57 +365,3 @@ def _wrong_name(key: _Key, folder: Any, path: Any) -> Iterator[tuple[_Key, str]]
 
 def _is_absolute(path: str) -> bool:
     return os.path.isabs(os.path.expanduser(path))
-
-
-# ---- line numbers, which tomllib keeps to itself -----------------------------------------------------------
-
-
-def _lines_of_keys(text: str) -> dict[_Key, int]:
-    """Return the line on which each key of a valid TOML text first stands, counted from 1.
-
-    A statement is the fewest lines that are TOML by themselves, so tomllib deals with quoted and dotted keys and
-    with values over several lines.
-    """
-    import tomllib
-
-    places: dict[_Key, int] = {}
-    table: _Key = ()
-    #: How many tables of an array there have been.
-    counts: dict[str, int] = {}
-    statement: list[str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        statement.append(line)
-        try:
-            content = tomllib.loads("\n".join(statement))
-        except tomllib.TOMLDecodeError:
-            continue  # the value goes on in the next line
-        is_header = statement[0].lstrip().startswith("[")
-        keys = list(_keys(content, () if is_header else table))
-        if is_header and keys:
-            name = keys[0][0]
-            if statement[0].lstrip().startswith("[[") and len(keys) == 1:
-                counts[name] = counts.get(name, -1) + 1
-                keys.append((name,))
-            keys = [(name, str(counts[name]), *key[1:]) if name in counts else key for key in keys]
-            places.setdefault((name,), number - len(statement) + 1)
-        for key in keys:
-            places.setdefault(key, number - len(statement) + 1)
-        if is_header:
-            table = keys[-1]
-        statement = []
-    return places
-
-
-def _line_of(key: _Key, lines: dict[_Key, int]) -> int:
-    """Return the line of a key, or of what it is in where that is written in one."""
-    while key and key not in lines:
-        key = key[:-1]
-    return lines.get(key, 1)
-
-
-def _keys(content: dict[str, Any], table: _Key) -> Iterator[_Key]:
-    """Yield every key of nested tables, outer ones first."""
-    for name, value in content.items():
-        yield (*table, name)
-        if isinstance(value, dict):
-            yield from _keys(value, (*table, name))

@@ -18,12 +18,13 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the commands of administrators and developers", {"administrators", "developers"}),
     (
         "the shell around the commands, opp_runall's command line, and a campaign as a command",
-        {"commands", "runall", "campaign_command"},
+        {"commands", "runall", "campaign_command", "report_command"},
     ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
+    ("how a campaign ends", {"ending"}),
     ("how a campaign is followed", {"following"}),
-    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "status"}),
+    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "notify", "status"}),
     ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
@@ -79,9 +80,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
+    ("what failures have in common", {"causes"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate", "toml_lines"},
     ),
 )
 
@@ -259,7 +261,8 @@ def test_only_the_shell_starts_processes(module: str) -> None:
     assert not {name for name in names if name.startswith(PROCESS_CALLS)}
 
 
-PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "housekeeping.decisions"]
+PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "causes", "toml_lines"]
+PURE += ["housekeeping.decisions", "report.failures"]
 PURE += [module for module in MODULES if module.startswith("scheduling")]
 
 

@@ -13,6 +13,7 @@ import pytest
 from runner import collection, ledger, results
 from runner.collection import Collector
 from runner.errors import LabFailed, LabfleetError
+from runner.messages import CampaignEnded
 from runner.model import File, Kind, Limits, Outcome, Past, Prepared, Run, encode
 from runner.paths import AttemptPaths, HomePaths, LabPaths
 from tests.test_results import LOG, SCALARS, Contents, Crash, Disk, campaign, deliver, digest, store
@@ -360,6 +361,7 @@ def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
     assert found["snapshot"] == {"commit": "c0ffee", "tree": "7ree"}
     assert found["build"] == {
         "key": "k3y",
+        "built": PREPARED.built,
         "commands": [["make", "MODE=debug"]],
         "toolchain": "g++ 12.2.0",
         "features": {"enable": [], "disable": []},
@@ -393,7 +395,8 @@ def test_the_manifest_has_every_attempt_the_limits_and_the_reason(home: Home) ->
     ]
     limited = msgspec.structs.replace(campaign(), limits=Limits(timeout=60.0, retries=2))
     # When its manifest is made
-    found = json.loads(collection.manifest(limited, PREPARED, {0: done}, {}, [], past, "too many failed"))
+    end = CampaignEnded("one", cancelled=True, reason="too many failed", time=40.0)
+    found = json.loads(collection.manifest(limited, PREPARED, {0: done}, {}, [], past, end))
     # Then each run has its attempts in order, the one that counts last,
     first, second, third = (run["attempts"] for run in found["runs"])
     assert [(attempt["attempt"], attempt["kind"]) for attempt in first] == [(1, "lost"), (2, "crash"), (3, "done")]
@@ -408,10 +411,10 @@ def test_the_manifest_has_every_attempt_the_limits_and_the_reason(home: Home) ->
     }
     assert [attempt["kind"] for attempt in second] == ["lost"]
     assert third == []
-    # and it says what runs were allowed to take, and why it was cancelled
+    # and it says what runs were allowed to take, that it was cancelled, when, and why
     assert found["limits"]["timeout"] == 60.0
     assert found["limits"]["retries"] == 2
-    assert found["reason"] == "too many failed"
+    assert (found["state"], found["reason"], found["ended"]) == ("cancelled", "too many failed", 40.0)
 
 
 def test_the_latest_manifest_lies_beside_the_results(tmp_path: Path) -> None:

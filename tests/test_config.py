@@ -883,15 +883,46 @@ def test_the_sample_of_the_documentation_is_valid_and_complete(write: Write) -> 
     (root / ".oppfeatures").write_text('<features><feature id="Radio"/><feature id="Visualizer"/></features>')
     # When
     project = load(root)
-    # Then it works, and every key has its place in it, those of a reference, too
+    # Then it works, and every key has its place in it, those of its tables, too
+    assert project.notify.webhook == "https://chat.example/hooks/abc"
     assert project.launch.ini_files == ("campus.ini",)
     assert [reference.path for reference in project.references] == ["../inet"]
     keys = re.findall(r"^(?:\[?\[?|# )([a-z-]+)\b(?:\]| = )", sample, re.MULTILINE)
-    assert keys[: len(project_file.KEYS)] == list(project_file.KEYS)
-    assert set(keys[len(project_file.KEYS) :]) == set(project_file.REFERENCE_KEYS)
+    of_notify = keys.index("notify") + 1
+    own = [*keys[:of_notify], *keys[of_notify + len(project_file.NOTIFY_KEYS) :]]
+    assert keys[of_notify:][: len(project_file.NOTIFY_KEYS)] == list(project_file.NOTIFY_KEYS)
+    assert own[: len(project_file.KEYS)] == list(project_file.KEYS)
+    assert set(own[len(project_file.KEYS) :]) == set(project_file.REFERENCE_KEYS)
 
 
 # ---- mistakes in labfleet.toml ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[notify]", "line 1: `notify` must be a table with `command`, `webhook` or both, strings"),
+        ('notify = "me"', "line 1: `notify` must be a table with `command`, `webhook` or both, strings, not a string"),
+        ('[notify]\nmail = "me"', "line 2: unknown key `mail` in `notify`: it has `command` and `webhook`"),
+        ("[notify]\ncommand = 3", "line 2: `notify.command` must be a string, not an integer"),
+        ('[notify]\n\ncommand = " "', "line 3: `notify.command`: an empty string says nothing"),
+        ('[notify]\ncommand = "a\\u0000b"', "line 2: `notify.command`: no command has a null character"),
+        *(
+            (
+                f'[notify]\nwebhook = "{url}"',
+                f"line 2: `notify.webhook`: {url} is no URL of a web server, https://… or http://…",
+            )
+            for url in ("chat.example/hook", "ftp://chat.example/hook", "https://", "file:///etc/passwd", "http://a b")
+        ),
+    ],
+)
+def test_mistakes_in_notify_have_their_lines(write: Write, text: str, said: str) -> None:
+    # Given a labfleet.toml with a mistake in [notify]
+    root = described(write, text)
+    # When it is read, then that is said
+    with pytest.raises(WrongUse) as caught:
+        load(root)
+    assert caught.value.message == f"labfleet.toml, {said}"
 
 
 def test_mistakes_in_references_and_features_have_their_lines(write: Write) -> None:

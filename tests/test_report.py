@@ -36,10 +36,16 @@ def prepared(count: int) -> model.Prepared:
     return model.Prepared("key", True, ("./aloha",), "omnetpp-6.2", tuple(runs))
 
 
+#: How a slot does three runs in one process.
+COMMAND = ("./aloha", "-n", ".;../src", "-c", "General", "-s", "-u", "Cmdenv", "--cmdenv-redirect-output=true")
+
+
 def outcome(run: int, kind: model.Kind = "done", error: str = "", seconds: float = 10.0) -> model.Outcome:
     status = 0 if kind == "done" else 1
     files = (model.File(f"results/General-{run}.sca", 100, 0),)
-    return model.Outcome("c1", run, 1, kind, status, "lab1", "2", 100.0, 100.0 + seconds, error, files=files)
+    command = () if kind == "lost" else (*COMMAND, "-r", f"{run},98,99")
+    times = (100.0, 100.0 + seconds)
+    return model.Outcome("c1", run, 1, kind, status, "lab1", "2", *times, error, command, files=files)
 
 
 def failed_attempt(run: int, number: int = 1, kind: model.Kind = "lost") -> messages.AttemptFailed:
@@ -754,7 +760,41 @@ def test_a_failure_is_told_at_once_and_after_ten_they_are_counted(terminal: Term
     assert text.count("FAILED (error): no gate; log: /logs/run-") == 10
     assert text.count("more runs fail") == 1
     terminal.view.tick()
-    assert "0/24 done, 12 failed" in terminal.rows(height=60)[-1]
+    assert "0/24 done, 12 failed, 1 cause" in terminal.rows(height=60)[-1]
+
+
+def test_a_failure_for_a_new_cause_is_told_however_many_there_were(terminal: Terminal) -> None:
+    # Given a live view and a quiet one of a campaign of which a dozen runs have failed for one cause
+    stderr = io.StringIO()
+    quiet = report.view("aloha", "General", report.Verbosity.QUIET, stderr, {})
+    for view in (terminal.view, quiet):
+        view.event(preparing(24))
+        for run in range(12):
+            view.event(committed(run, "error", f"no gate {run}"))
+
+    # When two fail otherwise
+    for view in (terminal.view, quiet):
+        view.event(committed(20, "error", "no module"))
+        view.event(committed(21, "crash", "no gate 21"))
+        view.tick()
+
+    # Then both are told, and the dozen are not told one by one
+    for text in ("\n".join(terminal.rows(width=200, height=60)), stderr.getvalue()):
+        assert text.count("FAILED (error): no gate") == 10
+        assert text.count("FAILED (error): no module") == 1
+        assert text.count("FAILED (crash): no gate 21") == 1
+        assert text.count("more runs fail") == 1
+    assert "14 failed, 3 causes" in terminal.rows(height=60)[-1]
+
+
+def test_a_cause_is_gone_when_its_runs_are_done_after_all() -> None:
+    # Given two failures for two causes, when one of them is done after it was begun again
+    progress = progress_after(preparing(3), committed(0, "error", "no gate"), committed(1, "error", "no module"))
+    assert len(progress.causes) == 2
+    progress = progress.after(committed(0), 0.0)
+
+    # Then one cause is left
+    assert [key.text for key in progress.causes] == ["no module"]
 
 
 def test_closing_removes_the_picture_and_keeps_the_lines(terminal: Terminal) -> None:
@@ -865,35 +905,68 @@ def test_the_summary_tells_what_failed_and_where_everything_is() -> None:
     # When the campaign is summed up
     text = report.summary(result(*ends, total=20), prepared(20))
 
-    # Then the failure has its circumstances, its reason and its log
+    # Then the failure has its circumstances, its reason and its log, and the commands that do it again
     assert text.splitlines() == [
         "General: 19 of 20 runs done, 1 failed, in 12 s",
         f"  failed #7 (numHosts=25, repetition=1): {OVERLOADED}",
-        "    log: /home/u/logs/run-7.log",
+        "    log:     /home/u/logs/run-7.log",
+        "    again:   labfleet campaign --config General --runs 7",
+        "    by hand: ./aloha -n '.;../src' -c General -u Cmdenv -r 7",
         "labfleet resume 20260101-120000-1f3a  does again what is not done, with the same snapshot",
         "results:  /home/u/aloha/results",
         "manifest: /home/u/aloha/results/campaign.json",
     ]
 
 
-def test_the_summary_groups_many_failures_by_what_they_say() -> None:
-    # Given 14 failures, of which 13 differ in numbers only
+def test_the_summary_groups_failures_by_their_causes() -> None:
+    # Given 14 failures, of which 13 differ in numbers only, and one of these took the least time
     numbers = (0, 2, 3, 4, *range(10, 19))
-    alike = [outcome(run, "error", f"Channel overloaded at t={run}.5s, event #{run}") for run in numbers]
+    said = "Channel overloaded at t={0}.5s, event #{0}"
+    alike = [outcome(run, "error", said.format(run), 0.3 if run == 12 else 10.0) for run in numbers]
     other = outcome(5, "crash", "ended by SIGSEGV")
 
     # When the campaign is summed up
     text = report.summary(result(*alike, other, total=30))
 
-    # Then there are two reasons, the frequent one first, with the runs in the words of -r
-    assert text.splitlines()[:6] == [
-        "General: 0 of 30 runs done, 14 failed (13 error, 1 crash), 16 without a result, in 12 s",
-        "  failed 13 runs alike, first #0: Channel overloaded at t=0.5s, event #0",
-        "    runs: 0,2..4,10..18",
-        "    log: /home/u/logs/run-0.log",
+    # Then there are two causes, the frequent one first, with the runs in the words of -r, and its shortest run
+    assert text.splitlines()[:8] == [
+        "General: 0 of 30 runs done, 14 failed (13 error, 1 crash), 2 causes, 16 without a result, in 12 s",
+        "  failed 13 runs alike, the shortest #12 in 0.3 s: Channel overloaded at t=12.5s, event #12",
+        "    runs:    0,2..4,10..18",
+        "    log:     /home/u/logs/run-12.log",
+        "    again:   labfleet campaign --config General --runs 12",
+        "    by hand: ./aloha -n '.;../src' -c General -u Cmdenv -r 12",
         "  failed (crash) #5: ended by SIGSEGV",
-        "    log: /home/u/logs/run-5.log",
+        "    log:     /home/u/logs/run-5.log",
     ]
+
+
+def test_the_summary_of_two_thousand_failures_is_as_short_as_that_of_two() -> None:
+    # Given a campaign all of whose runs fail, for one cause
+    ends = [outcome(run, "error", f"no gate {run}") for run in range(2000)]
+
+    # When it is summed up
+    lines = report.summary(result(*ends, total=2000)).splitlines()
+
+    # Then the cause is told once
+    assert lines[0].startswith("General: 0 of 2000 runs done, 2000 failed, 1 cause, in")
+    assert "    runs:    0..1999" in lines
+    assert len(lines) == 9
+
+
+def test_commands_that_do_a_run_again_lead_to_its_folder_from_elsewhere() -> None:
+    # Given a failure of a campaign that was ordered with several options
+    order = ("--config", "General", "--mode", "debug", "--args", "--a='x y'")
+    told = msgspec.structs.replace(result(outcome(7, "error", "no gate"), total=9), order=order)
+
+    # When it is summed up for somebody in another folder, and in its own
+    elsewhere, there = (report.summary(told, here=folder).splitlines() for folder in ("/home/u", "/home/u/aloha"))
+
+    # Then the commands can be typed where that person is, with these options
+    again = "labfleet campaign --config General --mode debug --args '--a='\"'\"'x y'\"'\"'' --runs 7"
+    assert f"    again:   cd /home/u/aloha && {again}" in elsewhere
+    assert f"    again:   {again}" in there
+    assert any(line.startswith("    by hand: cd /home/u/aloha && ./aloha ") for line in elsewhere)
 
 
 def test_the_summary_counts_kinds_of_failure_and_attempts_that_were_repeated() -> None:
@@ -908,9 +981,9 @@ def test_the_summary_counts_kinds_of_failure_and_attempts_that_were_repeated() -
 
     # Then it says so, and each failure has its word
     assert lines[0] == (
-        "General: 1 of 5 runs done, 4 failed (3 timeout, 1 out-of-memory), 2 attempts repeated, in 12 s"
+        "General: 1 of 5 runs done, 4 failed (3 timeout, 1 out-of-memory), 2 causes, 2 attempts repeated, in 12 s"
     )
-    assert "  failed (timeout) #1: exit status 1" in lines
+    assert "  failed (timeout) 3 runs alike, the shortest #1 in 10 s: exit status 1" in lines
     assert json.loads(report.as_json(told))["kinds"] == {"timeout": 3, "out-of-memory": 1}
 
 
@@ -922,7 +995,7 @@ def test_the_summary_says_why_a_campaign_was_cancelled_by_the_lab() -> None:
     assert report.summary(told).startswith("General: cancelled (1 run has failed): 0 of 9 runs done, 1 failed, in 12 s")
 
 
-def test_the_summary_names_ten_reasons_and_counts_the_rest() -> None:
+def test_the_summary_names_ten_causes_and_counts_the_rest() -> None:
     # Given 37 failures, each for a reason of its own
     names = [letter * length for length in (1, 2) for letter in "abcdefghijklmnopqrs"][:37]
     ends = [outcome(run, "error", f"no module {name}") for run, name in enumerate(names)]
@@ -930,9 +1003,9 @@ def test_the_summary_names_ten_reasons_and_counts_the_rest() -> None:
     # When the campaign is summed up
     lines = report.summary(result(*ends, total=37)).splitlines()
 
-    # Then ten are told, and the manifest has the others
+    # Then ten are told, and of the others which runs they are
     assert sum(line.startswith("  failed ") for line in lines) == 10
-    assert "  … and 27 more: see the manifest" in lines
+    assert "  … and 27 runs for 27 other causes: 10..36" in lines
 
 
 def test_the_summary_of_a_cancelled_campaign_says_so_first() -> None:
@@ -1002,6 +1075,20 @@ def test_json_has_the_documented_fields_on_one_line_of_ascii() -> None:
         "reason": "",
         "results": "/home/u/aloha/results",
         "manifest": "/home/u/aloha/results/campaign.json",
+        "report": "",
+        "causes": [
+            {
+                "kind": "lost",
+                "text": "Größe \x1b[#J",
+                "module": "",
+                "count": 1,
+                "runs": "1",
+                "shortest": 1,
+                "error": "Größe\n\x1b[2J",
+                "again": "labfleet campaign --config General --runs 1",
+                "by_hand": "",
+            }
+        ],
         "seconds": 12.4,
         "runs": [
             {

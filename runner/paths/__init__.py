@@ -43,7 +43,7 @@ from runner.paths.campaign import (
     parsed_parcel,
     stored_name,
 )
-from runner.paths.home import CAMPAIGNS, LONGEST_NAME, PARTIAL, HomePaths
+from runner.paths.home import CAMPAIGNS, LONGEST_NAME, PARTIAL, HomePaths, report_of
 from runner.paths.lab import (
     CODE,
     EXAMPLE,
@@ -78,6 +78,7 @@ __all__ = [
     "index_of",
     "lock_of",
     "parsed_parcel",
+    "report_of",
     "stored_name",
     "use_of",
 ]

@@ -16,6 +16,11 @@ PARTIAL = ".partial"
 LONGEST_NAME = 255
 
 
+def report_of(manifest: Path) -> Path:
+    """Return where the report of a manifest's campaign is."""
+    return manifest.with_name("report.html")
+
+
 @dataclass(frozen=True)
 class HomePaths:
     """File names of one campaign in the person's results folder."""
@@ -32,6 +37,11 @@ class HomePaths:
     def manifest(self) -> Path:
         """The manifest of this campaign."""
         return self.root / "campaign.json"
+
+    @property
+    def report(self) -> Path:
+        """The report of this campaign, for people: made from its manifest, and needed by nobody."""
+        return report_of(self.manifest)
 
     @property
     def latest(self) -> Path:

@@ -5,11 +5,12 @@ stdout, as texts that the caller prints.
 """
 
 from runner.report.final import as_json, exit_code, run_table, summary
-from runner.report.progress import Phase, Progress, Running
+from runner.report.progress import Clock, Phase, Progress, Running
 from runner.report.text import duration
 from runner.report.views import Verbosity, View, view
 
 __all__ = [
+    "Clock",
     "Phase",
     "Progress",
     "Running",

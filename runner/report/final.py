@@ -1,29 +1,13 @@
 """What a campaign came to, as the texts for stdout: for people, and for programs."""
 
 import json
-import re
+import os
 from collections import Counter
-from collections.abc import Iterable
 from itertools import zip_longest
 
 from runner import errors, model
-from runner.report.text import (
-    LONGEST,
-    count,
-    duration,
-    harmless,
-    has_failed,
-    kinds,
-    one_line,
-    reason,
-    shortened,
-    variables,
-)
-
-#: More failures than this are grouped by what they say, and so many groups are told.
-TOLD = 10
-
-NUMBER = re.compile(r"\d+(\.\d+)?")
+from runner.report import failures
+from runner.report.text import count, duration, harmless, has_failed, kinds, one_line
 
 
 def exit_code(result: model.Result) -> errors.ExitCode:
@@ -39,31 +23,37 @@ def _failed(result: model.Result) -> list[model.Outcome]:
     return [outcome for outcome in result.outcomes if has_failed(outcome)]
 
 
-def summary(result: model.Result, prepared: model.Prepared | None = None) -> str:
+def summary(result: model.Result, prepared: model.Prepared | None = None, here: str = "") -> str:
     """Return what the person is told at the end, without a last newline.
 
-    ``prepared`` adds the iteration variables of the runs that failed.
+    ``prepared`` adds the iteration variables of the runs that failed; ``here``: the folder in which the person is.
     """
     runs = {} if prepared is None else {run.number: run for run in prepared.runs}
+    found = failures.groups(result)
+    folder = os.path.dirname(result.results)
     return "\n".join(
         [
-            _headline(result),
-            *_failures(result, runs),
+            headline(result, len(found)),
+            *failures.lines(result, found, runs, folder if here and here != folder else ""),
             *(f"warning: {one_line(warning)}" for warning in result.warnings),
             *_again(result),
             f"results:  {harmless(result.results)}",
             f"manifest: {harmless(result.manifest)}",
+            *([f"report:   {harmless(result.report)}"] if result.report else []),
         ]
     )
 
 
-def _headline(result: model.Result) -> str:
+def headline(result: model.Result, causes: int) -> str:
+    """Return how a campaign ended, in one line; ``causes``: so many have its failures."""
     failed = len(_failed(result))
     missing = result.total - _done(result) - failed
     told = [f"{_done(result)} of {count(result.total, 'run')} done"]
     if failed:
         by_kind = kinds(result.outcomes)
         told.append(f"{failed} failed" if by_kind == f"{failed} error" else f"{failed} failed ({by_kind})")
+    if failed > 1:
+        told.append(count(causes, "cause"))
     if missing > 0 and not result.cancelled:
         told.append(f"{missing} without a result")
     if result.past:
@@ -78,47 +68,6 @@ def _again(result: model.Result) -> list[str]:
     if _done(result) == result.total:
         return []
     return [f"labfleet resume {result.campaign}  does again what is not done, with the same snapshot"]
-
-
-def _failures(result: model.Result, runs: dict[int, model.Run]) -> list[str]:
-    """Return the failed runs one by one, or the groups of those that say the same, the largest first."""
-    failed = _failed(result)
-    groups: dict[object, list[model.Outcome]] = {}
-    for outcome in failed:
-        key = (outcome.kind, NUMBER.sub("#", reason(outcome))) if len(failed) > TOLD else outcome.run
-        groups.setdefault(key, []).append(outcome)
-    told = sorted(groups.values(), key=len, reverse=True)[:TOLD]
-    lines = []
-    for group in told:
-        first = group[0]
-        run = runs.get(first.run)
-        name = f"#{first.run} ({variables(run.variables)})" if run and run.variables else f"#{first.run}"
-        why = reason(first)
-        if len(group) == 1:
-            lines.append(f"  {_word(first)} {name}: {why}")
-        else:
-            lines.append(f"  {_word(first)} {count(len(group), 'run')} alike, first {name}: {why}")
-            lines.append(f"    runs: {shortened(_ranges(outcome.run for outcome in group), LONGEST)}")
-        if log := result.logs.get(first.run):
-            lines.append(f"    log: {harmless(log)}")
-    untold = len(failed) - sum(map(len, told))
-    return [*lines, f"  … and {untold} more: see the manifest"] if untold else lines
-
-
-def _word(outcome: model.Outcome) -> str:
-    """Return what became of a run; an error speaks for itself."""
-    return "failed" if outcome.kind == "error" else f"failed ({outcome.kind})"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Return run numbers as OMNeT++'s ``-r`` takes them: ``3,7..9``."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1][1:] = [number]
-        else:
-            spans.append([number])
-    return ",".join("..".join(map(str, span)) for span in spans)
 
 
 def run_table(prepared: model.Prepared) -> str:
@@ -141,6 +90,14 @@ def as_json(result: model.Result) -> str:
     - ``cancelled``: true or false; ``reason``: why, where nobody asked for that
     - ``seconds``: of the whole command, of ``attach`` from the campaign's submission to its end
     - ``exit_code``: the command's; ``warnings``: a list of sentences
+    - ``report``: absolute path of the report, or empty
+    - ``causes``: of the failures, a list of one object per cause, the most frequent first:
+
+      - ``kind``; ``text``: the error without what differs between runs; ``module``: where it came about, or empty
+      - ``count``: number of runs; ``runs``: which, as ``-r`` takes them
+      - ``shortest``: the run that took the least time; ``error``: its own words
+      - ``again``, ``by_hand``: commands that do that run again in the campaign's working directory; the latter calls
+        the program, which has to be built there, and is empty if none was called
     - ``runs``: a list of one object per run that is over, ordered by run number:
 
       - ``run``: its number; ``kind``: ``done``, ``error``, ``crash``, ``timeout``, ``stalled``, ``out-of-memory``,
@@ -161,6 +118,8 @@ def as_json(result: model.Result) -> str:
         "reason": result.reason,
         "results": result.results,
         "manifest": result.manifest,
+        "report": result.report,
+        "causes": failures.as_builtins(result, failures.groups(result)),
         "seconds": round(result.seconds, 3),
         "runs": [
             {

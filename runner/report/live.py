@@ -18,11 +18,14 @@ from rich.text import Text
 from runner import messages, model
 from runner.report.progress import Clock, LogPath, Phase, Progress, Running, Slot
 from runner.report.text import (
+    TOLD_FAILURES,
     build_words,
+    causes_words,
     duration,
     has_failed,
     in_order,
     is_known,
+    is_new_cause,
     log_lines,
     one_line,
     over_line,
@@ -33,9 +36,6 @@ from runner.report.text import (
     variables,
     write,
 )
-
-#: So many failures are told when they happen; what follows is counted, and told by the summary.
-TOLD_FAILURES = 10
 
 #: Rows that the live region leaves to the lines above it.
 SPARE_ROWS = 4
@@ -73,6 +73,8 @@ class LiveView:
         self._batch: list[str] = []
         self._batched = 0
         self._width = screen.width
+        #: Was it said that further failures are only counted?
+        self._counts = False
         #: Why the campaign waits, in the lab's words; and that nothing is heard of the lab.
         self._why = self._unheard = ""
         # No thread of rich's, and the process's streams stay what they are: the client's loop alone writes.
@@ -95,7 +97,7 @@ class LiveView:
             case messages.AttemptFailed(past=past) if self._progress.repeated != before.repeated:
                 self._repetition(past)
             case messages.RunCommitted(outcome=outcome) if has_failed(outcome) and not is_known(before, outcome):
-                self._failure(outcome)
+                self._failure(outcome, is_new=is_new_cause(before, self._progress))
 
     def log(self, run: str, text: str) -> None:
         """Show lines of a console, many at a time."""
@@ -137,13 +139,18 @@ class LiveView:
         finally:
             self._live.stop()
 
-    def _failure(self, outcome: model.Outcome) -> None:
+    def _failure(self, outcome: model.Outcome, *, is_new: bool) -> None:
         failed = self._progress.failed
-        if failed <= TOLD_FAILURES:
+        if failed <= TOLD_FAILURES or is_new:
             log = self._log_path(outcome.run) if self._log_path else None
             self._above(over_line(self._progress, outcome, log) + "\n", Style(color="red"))
-        elif failed == TOLD_FAILURES + 1:
-            self.note("… more runs fail: they are counted below and told at the end")
+        else:
+            self._say_that_others_are_counted()
+
+    def _say_that_others_are_counted(self) -> None:
+        if not self._counts:
+            self._counts = True
+            self.note("… more runs fail for these causes: they are counted below and told at the end")
 
     def _repetition(self, past: model.Past) -> None:
         repeated = len(self._progress.repeated)
@@ -208,10 +215,10 @@ def picture(progress: Progress, now: float, rows: int, said: Sequence[str] = ())
 
 
 def counts(progress: Progress, now: float) -> Text:
-    """Return how far the campaign is: ``12/24 done, 1 failed, ETA 3 min 20 s``."""
+    """Return how far the campaign is: ``12/24 done, 7 failed, 1 cause, ETA 3 min 20 s``."""
     text = Text(f"{progress.done}/{progress.total} done")
     if progress.failed:
-        text.append(f", {progress.failed} failed", style="red")
+        text.append(f", {progress.failed} failed{causes_words(progress)}", style="red")
     if progress.phase is Phase.ENDED:
         return text.append(f", {progress.phase.value}")
     remaining = progress.remaining(now)

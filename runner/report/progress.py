@@ -6,6 +6,8 @@ from enum import Enum
 from pathlib import Path
 
 from runner import estimate, messages, model
+from runner.causes import Key
+from runner.causes import key as cause_of
 
 #: Tells where the full log of a run will be at the client, if that is known.
 LogPath = Callable[[int], Path | None]
@@ -18,6 +20,9 @@ Slot = tuple[str, str]
 
 #: So many files must have been compiled, in so many seconds, before it is worth telling how long the others will take.
 TELLING_FILES, TELLING_SECONDS = 10, 10.0
+
+#: So many causes of failures are told apart.
+MOST_CAUSES = 100
 
 
 class Phase(Enum):
@@ -88,6 +93,8 @@ class Progress:
     done_runs: int = 0
     failed_runs: int = 0
     cancelled_runs: int = 0
+    #: The failed runs by the cause of their failure, as sets like these; what comes after MOST_CAUSES is in none.
+    causes: Mapping[Key, int] = field(default_factory=dict)
     #: The attempts that were made again, as (run, attempt).
     repeated: frozenset[tuple[int, int]] = frozenset()
     #: Seconds that the runs which are done took, together.
@@ -195,8 +202,20 @@ class Progress:
             work=self.work + took,
             done_runs=_with(self.done_runs, run, outcome.kind == "done"),
             failed_runs=_with(self.failed_runs, run, outcome.kind not in ("done", "cancelled")),
+            causes=self._causes_with(outcome),
             cancelled_runs=_with(self.cancelled_runs, run, outcome.kind == "cancelled"),
         )
+
+    def _causes_with(self, outcome: model.Outcome) -> Mapping[Key, int]:
+        """Return the causes when a run is over, which may have failed otherwise before it was begun again."""
+        run, known = 1 << outcome.run, self.causes
+        if self.failed_runs & run:
+            known = {key: runs & ~run for key, runs in known.items() if runs != run}
+        if outcome.kind in ("done", "cancelled"):
+            return known
+        key = cause_of(outcome)
+        is_told_apart = key in known or len(known) < MOST_CAUSES
+        return {**known, key: known.get(key, 0) | run} if is_told_apart else known
 
     def _slots_without(self, run: int) -> dict[Slot, Running | None]:
         """Return the slots with none of them at this run: it is over, or was begun anew elsewhere."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from runner import model
-from runner.report.progress import Phase, Progress
+from runner.report.progress import MOST_CAUSES, Phase, Progress
 
 #: What a terminal would obey instead of showing it: C0 but tab and newline, DEL, C1, changes of direction;
 #: and what no encoding has: surrogates.
@@ -16,6 +16,10 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066
 
 #: Characters of an error, or of a list of runs, that people are told; log and manifest have all of it.
 LONGEST = 400
+
+#: So many failures are told when they happen, and after that those of a new cause; what else fails is counted, and told
+#: by the summary.
+TOLD_FAILURES = 10
 
 #: Seconds for which a lab that is well may say nothing: it is asked after three.
 UNHEARD = 5.0
@@ -102,6 +106,19 @@ def is_known(progress: Progress, outcome: model.Outcome) -> bool:
     """Was this told before?"""
     runs = {"done": progress.done_runs, "cancelled": progress.cancelled_runs}.get(outcome.kind, progress.failed_runs)
     return bool(runs >> outcome.run & 1)
+
+
+def is_new_cause(before: Progress, after: Progress) -> bool:
+    """Did the failure between both have a cause that none before had?"""
+    return len(after.causes) > len(before.causes)
+
+
+def causes_words(progress: Progress) -> str:
+    """Return how many causes the failures have: ``, 1 cause``; empty for less than two failures."""
+    if progress.failed < 2:
+        return ""
+    many = "at least " if len(progress.causes) >= MOST_CAUSES else ""
+    return f", {many}{count(len(progress.causes), 'cause')}"
 
 
 def reason(outcome: model.Outcome) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Protocol, TextIO
 
-from runner import messages
+from runner import messages, model
 from runner.report.progress import Clock, LogPath, Progress
 from runner.report.text import (
+    TOLD_FAILURES,
     build_words,
     has_failed,
     is_drawable,
     is_known,
+    is_new_cause,
     log_lines,
     one_line,
     over_line,
@@ -66,20 +68,29 @@ class QuietView:
         self._progress = progress
         self._stderr = stderr
         self._log_path = log_path
+        #: Was it said that further failures are told by the summary?
+        self._counts = False
 
     def note(self, text: str) -> None:
         """Say nothing."""
 
     def event(self, event: messages.AnyEvent) -> None:
-        """Write a line if the event is the failure of a run."""
+        """Write a line if the event is the failure of a run, after ten only for a new cause."""
         before, self._progress = self._progress, self._progress.after(event, time.monotonic())
         if (
             isinstance(event, messages.RunCommitted)
             and has_failed(event.outcome)
             and not is_known(before, event.outcome)
         ):
-            log = self._log_path(event.outcome.run) if self._log_path else None
-            write(self._stderr, over_line(self._progress, event.outcome, log) + "\n")
+            self._failure(event.outcome, is_new=is_new_cause(before, self._progress))
+
+    def _failure(self, outcome: model.Outcome, *, is_new: bool) -> None:
+        if self._progress.failed <= TOLD_FAILURES or is_new:
+            log = self._log_path(outcome.run) if self._log_path else None
+            write(self._stderr, over_line(self._progress, outcome, log) + "\n")
+        elif not self._counts:
+            self._counts = True
+            write(self._stderr, "… more runs fail for these causes: the summary tells which\n")
 
     def log(self, run: str, text: str) -> None:
         """Say nothing."""
