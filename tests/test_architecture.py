@@ -97,7 +97,10 @@ BETWEEN_STAGES = {
 
 #: The only modules that speak ZeroMQ themselves.
 SPEAK_ZEROMQ = {
-    "log_stream",
+    "log_stream.hub",
+    "log_stream.piece",
+    "log_stream.sender",
+    "log_stream.viewer",
     "lab",
     "labs",
     "local_lab",

@@ -15,9 +15,10 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import log_stream
 from runner.log_stream import OPEN_FILES, PIECE, WAITING, GrowingLog, Piece, Sender, Viewer
+from runner.log_stream import viewer as viewer_module
 from runner.paths import LabPaths
+from runner.simulate import memory
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,6 +56,12 @@ class RunningHub:
     @property
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def memory(self) -> int:
+        """Return the bytes of memory that the hub takes."""
+        assert self._process
+        resident: int = memory.resident({self._process.pid})
+        return resident
 
     def log(self, campaign: str, stream: str) -> bytes:
         """Return what the hub's file holds; empty if there is none."""
@@ -482,7 +489,7 @@ def random_messages(count: int) -> Iterator[list[bytes]]:
 def test_the_hub_goes_on_after_malformed_messages(own_hub: RunningHub, ends: Ends) -> None:
     # Given a hub
     own_hub.start()
-    slot, viewer = ends.socket(zmq.PUSH, own_hub.slots), ends.socket(zmq.DEALER, own_hub.viewers)
+    slot, viewer = ends.socket(zmq.DEALER, own_hub.slots), ends.socket(zmq.DEALER, own_hub.viewers)
     # When it gets all kinds of messages that are no pieces, as slot and as viewer, also ones that are too large
     for frames in [*(message for message in MALFORMED if message), *random_messages(10_000)]:
         for socket in (slot, viewer):
@@ -511,7 +518,7 @@ def test_a_viewer_asks_a_hub_again_that_has_forgotten_its_questions(
     own_hub: RunningHub, ends: Ends, campaign: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given viewers of a log that has not begun, and of one that has and grows
-    monkeypatch.setattr(log_stream, "SILENCE", 0.2)
+    monkeypatch.setattr(viewer_module, "SILENCE", 0.2)
     own_hub.start()
     data = text(1000)
     viewers = [ends.viewer(own_hub, campaign, stream) for stream in ("run-0.1", "run-1.1")]
