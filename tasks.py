@@ -222,3 +222,12 @@ def machines(c: Context, json: bool = False) -> None:
 
     found = labs.machines()
     print(machine_table.as_json(found) if json else machine_table.table(found))
+
+
+@command(takes_rest=True)
+def logs(c: Context) -> None:
+    """Show what runs print, or have printed: labfleet logs [CAMPAIGN] [RUN…] [--follow]."""
+    from runner import command_line
+    from runner import logs as story
+
+    story.show(command_line.logs(remainder()))

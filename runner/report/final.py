@@ -98,7 +98,7 @@ def _failures(result: model.Result, runs: dict[int, model.Run]) -> list[str]:
             lines.append(f"  {_word(first)} {name}: {why}")
         else:
             lines.append(f"  {_word(first)} {count(len(group), 'run')} alike, first {name}: {why}")
-            lines.append(f"    runs: {shortened(_ranges(outcome.run for outcome in group), LONGEST)}")
+            lines.append(f"    runs: {shortened(ranges(outcome.run for outcome in group), LONGEST)}")
         if log := result.logs.get(first.run):
             lines.append(f"    log: {harmless(log)}")
     untold = len(failed) - sum(map(len, told))
@@ -110,7 +110,7 @@ def _word(outcome: model.Outcome) -> str:
     return "failed" if outcome.kind == "error" else f"failed ({outcome.kind})"
 
 
-def _ranges(numbers: Iterable[int]) -> str:
+def ranges(numbers: Iterable[int]) -> str:
     """Return run numbers as OMNeT++'s ``-r`` takes them: ``3,7..9``."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
