@@ -245,7 +245,7 @@ class Reading:
         if (piece.last or len(piece.data) < PIECE) and not self._caught_up(piece.stream, one):
             return
         if piece.last or (one.is_at_once and not piece.data):
-            self._close(piece.stream)
+            self._close(piece.stream, has_ended=piece.last)
 
     def _caught_up(self, stream: str, one: _Open) -> bool:
         """All that is there has come; False: it begins too late, and is asked for again from further ahead."""
@@ -258,8 +258,8 @@ class Reading:
             one.log.caught_up()
         return True
 
-    def _close(self, stream: str) -> None:
-        self._open.pop(stream).log.close()
+    def _close(self, stream: str, *, has_ended: bool = True) -> None:
+        self._open.pop(stream).log.close(has_ended=has_ended)
         self._viewer.forget(stream)
 
     def _close_what_ended(self) -> None:

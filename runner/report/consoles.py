@@ -140,9 +140,9 @@ class Log:
             last, self._last = self._last, None
             self._printer.block(self._name, b"".join(last))
 
-    def close(self) -> None:
-        """Show what was left without an end of line."""
+    def close(self, *, has_ended: bool = True) -> None:
+        """Show what was left without an end of line; of a log that has not ended, that is on its way."""
         rest, self._half_line = self._half_line, b""
-        if rest:
+        if rest and has_ended:
             self._show(rest)
         self.caught_up()
