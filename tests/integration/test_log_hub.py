@@ -110,6 +110,8 @@ def test_the_end_is_told_when_the_rest_comes_with_the_results(own_hub: RunningHu
     viewer = ends.viewer(own_hub, "c")
     send(ends.sender(own_hub), Piece("c", "run-0.1", 0, data[:10_000]), Piece("c", "run-0.1", 50_000, b"", last=True))
     first = take(viewer, bool)
+    viewer.follow("run-9.1", at_once=True)
+    take(viewer, bool)  # so the hub has its question for more
     # When the run is committed, then its viewer gets the rest without asking again
     asked = time.monotonic()
     (tmp_path / "log").write_bytes(data)
@@ -243,10 +245,19 @@ def test_the_hub_asks_for_what_it_has_lost(own_hub: RunningHub, ends: Ends, tmp_
     # Given a log of which the hub has lost a part, while the connection stayed
     own_hub.start()
     data = text(2_000_000)
-    log = GrowingLog(tmp_path / "log", "c", "run-0.1", ends.sender(own_hub))
+    sender = ends.sender(own_hub)
+    log = GrowingLog(tmp_path / "log", "c", "run-0.1", sender)
     log.append(data[:1_000_000])
     log.stream()
-    eventually(lambda: own_hub.log("c", "run-0.1") == data[:1_000_000], "the log at the hub")
+
+    def is_settled() -> bool:
+        log.stream()  # also what may have been lost before there was a connection
+        return sender.connections == 1 and own_hub.log("c", "run-0.1") == data[:1_000_000]
+
+    eventually(is_settled, "the log at the hub")
+    log.stream()
+    send(sender, Piece("c", "mark", 0, b"x"))
+    eventually(lambda: own_hub.log("c", "mark"), "that the hub has taken all of it")
     os.truncate(own_hub.paths.log("c", "run-0.1"), 300_000)
     # When the log grows
     log.append(data[1_000_000:])

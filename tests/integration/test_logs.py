@@ -221,6 +221,25 @@ def test_a_log_is_followed_until_its_run_ends(lab: LocalLab, scripted: Path) -> 
     lab("attach", campaign, cwd=scripted)
 
 
+def test_a_log_is_followed_though_the_foreman_is_another_one_meanwhile(own_lab: LocalLab, scripted: Path) -> None:
+    # Given somebody who follows a run that has not begun, and a foreman that dies
+    go = waiting(scripted)
+    campaign = submitted(own_lab, scripted)
+    wait_for(lambda: has_begun(scripted, 0, 1), "runs")
+    followed = own_lab.start("logs", campaign, "-f", "0", "3", cwd=scripted)
+    assert followed.stdout
+    assert followed.stdout.readline().startswith("#0 | General run #0")
+    pid = own_lab.service("foreman")
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: own_lab.service("foreman") not in (None, pid), "another foreman")
+    # When the run begins, then its log comes all the same, and ends
+    go.touch()
+    lines = followed.communicate(timeout=120)[0].splitlines()
+    assert followed.returncode == 0
+    assert {"#0 | went on", "#3 | went on"} <= set(lines)
+
+
 def test_the_latest_attempt_counts_and_others_can_be_had(lab: LocalLab, scripted: Path) -> None:
     # Given a run that fails once
     (scripted / "do.sh").write_text(
