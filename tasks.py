@@ -233,3 +233,12 @@ def status(c: Context, watch: bool = False, json: bool = False) -> None:
     from runner import status as looking
 
     looking.show(sys.stdout, watch=watch, json=json)
+
+
+@command(takes_rest=True)
+def logs(c: Context) -> None:
+    """Show what runs print, or have printed: labfleet logs [CAMPAIGN] [RUN…] [--follow]."""
+    from runner import command_line
+    from runner import logs as story
+
+    story.show(command_line.logs(remainder()))

@@ -86,7 +86,7 @@ def found(text: str, notes: Notes) -> Iterator[tuple[Connection, Known]]:
     Empty: the newest of this client's that is not at home.  Raises LabfleetError.
     """
     own, former = notes.all(), notes.at_home()
-    note = newest(own, _project_here()) if not text else _only(_fitting(own, text) or _fitting(former, text))
+    note = newest(own, project_here()) if not text else _only(_fitting(own, text) or _fitting(former, text))
     with Connection(note.lab or None if note else chosen_lab.chosen(), Start.IF_NONE_RUNS) as connection:
         client = ForemanClient(connection.context, connection.lab)
         try:
@@ -121,7 +121,7 @@ def _not_at_home(campaigns: Collection[CampaignStatus], user: str) -> str:
     return max(waiting, key=lambda campaign: campaign.submitted).id
 
 
-def _project_here() -> Path | None:
+def project_here() -> Path | None:
     """Return the root of the project of the current folder; None if it is in none."""
     try:
         return config.root_of(Path.cwd())
@@ -133,7 +133,7 @@ def destination(known: Known) -> Path:
     """Return the root of the project that a campaign's results belong to.  Raises WrongUse if it is not here."""
     if known.note is not None and Path(known.note.root).is_dir():
         return Path(known.note.root)
-    here = _project_here()
+    here = project_here()
     if here is not None and here.name == known.name:
         return here
     where = f"its project {known.note.root} is gone" if known.note else "it was submitted elsewhere"

@@ -1,6 +1,7 @@
 """The command lines of commands whose arguments are more than options."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -42,7 +43,7 @@ def parsed(command: str, description: str, words: Sequence[str], *arguments: Arg
     )
     for names, options in arguments:
         parser.add_argument(*names, **options)
-    return parser.parse_args(list(words))
+    return parser.parse_intermixed_args(list(words))
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
@@ -65,6 +66,31 @@ labfleet resume goes on.  Without ID: the only campaign of yours that is under w
 """
 
 _EXPLAIN = "Say why a campaign, or one run of it, is where it is: what it waits for, or what became of it."
+
+_LOGS = """\
+Show what runs print, or have printed: of runs that are under way, have ended or failed, in the lab or at home already.
+CAMPAIGN may be shortened to its beginning or end; without it, it is your newest one, this project's first.  RUN is a
+number, or several: 0,3,5..9.  Without RUN: with --follow all that runs now or begins later, until the campaign ends;
+else all runs of a campaign that has at most eight, and of a larger one a list of which runs there are.
+Lines of several runs are led by the run's number.  What a terminal would obey instead of showing it is replaced by
+signs that show it, in pipes and files, too; --raw keeps it.
+"""
+
+_LOG_OPTIONS: tuple[Argument, ...] = (
+    (
+        ("words",),
+        {"metavar": "CAMPAIGN RUN", "nargs": "*", "help": "which campaign, and which of its runs"},
+    ),
+    (("--follow", "-f"), {"action": "store_true", "help": "go on until the runs have ended; Ctrl-C leaves"}),
+    (("--tail", "-n"), {"metavar": "N", "help": "only the last N lines of what is there, of each run"}),
+    (
+        ("--grep", "-g"),
+        {"metavar": "TEXT", "help": "only lines in which this is found: a text, or a regular expression"},
+    ),
+    (("--build", "-b"), {"action": "store_true", "help": "what the build of the campaign's program has printed"}),
+    (("--attempt",), {"metavar": "N", "help": "the N-th attempt at a run that was begun again; default: the latest"}),
+    (("--raw",), {"action": "store_true", "help": "one log as it is, byte for byte, for a file or another program"}),
+)
 
 _DRAIN = "Give a machine no more runs; what runs there comes to its end.  labfleet undrain HOST gives it runs again."
 
@@ -141,6 +167,36 @@ def explain(words: Sequence[str]) -> tuple[str, str]:
 def report(words: Sequence[str]) -> str:
     """Return of which campaign, or from which manifest, a report is to be made; empty: of the latest."""
     return str(parsed("report", _REPORT, words, _MANIFEST).campaign)
+
+
+@dataclass(frozen=True)
+class LogsWish:
+    """Which logs a person wants to see, and how."""
+
+    #: Campaign and runs.
+    words: tuple[str, ...]
+    follow: bool = False
+    tail: int | None = None
+    grep: str | None = None
+    build: bool = False
+    attempt: int | None = None
+    raw: bool = False
+
+
+def logs(words: Sequence[str]) -> LogsWish:
+    """Return what ``labfleet logs`` is asked for."""
+    given = vars(parsed("logs", _LOGS, words, *_LOG_OPTIONS))
+    tail, attempt = (_number(given[name], f"--{name}", least) for name, least in (("tail", 0), ("attempt", 1)))
+    return LogsWish(**{**given, "words": tuple(given["words"]), "tail": tail, "attempt": attempt})
+
+
+def _number(text: str | None, option: str, minimum: int) -> int | None:
+    """Return an option's value as a number; None if it is not given.  Raises WrongUse."""
+    if text is None:
+        return None
+    if re.fullmatch("[0-9]{1,9}", text) and int(text) >= minimum:
+        return int(text)
+    raise WrongUse(f"{option} takes a whole number from {minimum}, not {text!r}")
 
 
 def lab_use(words: Sequence[str]) -> str:

@@ -109,7 +109,7 @@ def serve(socket: "zmq.Socket[bytes]", keys: KeyPair, group: str) -> None:
     socket.set(zmq.CURVE_SERVER, 1)
     socket.set(zmq.CURVE_PUBLICKEY, keys.public)
     socket.set(zmq.CURVE_SECRETKEY, keys.secret)
-    _watch(socket)
+    watch(socket)
 
 
 def call(socket: "zmq.Socket[bytes]", access: Access | None) -> None:
@@ -118,10 +118,10 @@ def call(socket: "zmq.Socket[bytes]", access: Access | None) -> None:
         socket.set(zmq.CURVE_SERVERKEY, access.server)
         socket.set(zmq.CURVE_PUBLICKEY, access.own.public)
         socket.set(zmq.CURVE_SECRETKEY, access.own.secret)
-        _watch(socket)
+        watch(socket)
 
 
-def _watch(socket: "zmq.Socket[bytes]") -> None:
+def watch(socket: "zmq.Socket[bytes]") -> None:
     """Notice a peer that is gone without a word."""
     socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT * 1000)
     socket.set(zmq.HEARTBEAT_TIMEOUT, SILENCE * 1000)

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import zmq
 from msgspec import field
 
 from runner import curve, distcc, head, knock, shell
@@ -120,7 +119,7 @@ def _services(machine: Machine) -> tuple[Knock, Knock | None]:
     if not (machine.paths.keys / "worker.pub").exists():
         return redis, Knock(Met.SILENT, "this worker has no key, so it has never run")
     access = curve.Access(curve.own_keys(machine.paths.keys, "worker"), key.encode())
-    return redis, knock.service(machine.logs, access, zmq.PUSH)
+    return redis, knock.service(machine.logs, access)
 
 
 # ---- the head's stores -----------------------------------------------------------------------------------------------

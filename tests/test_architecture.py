@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {"commands", "runall", "campaign_command", "report_command"},
     ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
-    ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
+    ("the stories: a campaign, and machines that become a lab", {"campaign", "provision", "logs"}),
     ("how a campaign ends", {"ending"}),
     ("how a campaign is followed", {"following"}),
     ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "notify", "status"}),
@@ -99,7 +99,10 @@ BETWEEN_STAGES = {
 
 #: The only modules that speak ZeroMQ themselves.
 SPEAK_ZEROMQ = {
-    "log_stream",
+    "log_stream.hub",
+    "log_stream.piece",
+    "log_stream.sender",
+    "log_stream.viewer",
     "lab",
     "labs",
     "local_lab",
@@ -111,6 +114,7 @@ SPEAK_ZEROMQ = {
     "holdings",
     "following",
     "live_logs",
+    "logs.reading",
     "curve",
     "intake",
     "knock",

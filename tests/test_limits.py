@@ -172,6 +172,12 @@ class Nowhere:
     def look(self) -> None:
         pass
 
+    def wanted(self, *_: str) -> list[int]:
+        return []
+
+    def forget(self, *_: str) -> None:
+        pass
+
     def send(self, _: Piece) -> bool:
         return True
 

@@ -182,7 +182,7 @@ def services(worker: Machine, tmp_path: Path) -> Iterator[Machine]:
     certificates = authority(tmp_path / "certificates")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     guard = curve.guard(context, tmp_path / "keys")
-    inbox = context.socket(zmq.PULL)
+    inbox = context.socket(zmq.ROUTER)
     server = curve.own_keys(tmp_path / "keys", "server")
     curve.serve(inbox, server, curve.WORKERS)
     logs = f"tcp://127.0.0.1:{inbox.bind_to_random_port('tcp://127.0.0.1')}"
