@@ -238,6 +238,14 @@ def machines(c: Context, json: bool = False) -> None:
     print(machine_table.as_json(found) if json else machine_table.table(found))
 
 
+@command(help={"browser": "open the browser; --no-browser prints the address only"})
+def web(c: Context, browser: bool = True) -> None:
+    """See the lab in the browser: machines, campaigns, live logs, results."""
+    from runner import web_page
+
+    web_page.see(browser=browser)
+
+
 @command(
     help={
         "inventory": "inventory of the machines, to look at each of them over SSH (needs sudo there)",
@@ -351,13 +359,17 @@ def teardown(  # noqa: PLR0913, PLR0917
 # ---- for labfleet's developers -----------------------------------------------------------------------------------
 
 
+def _check_checkout(folder: str, what: str) -> None:
+    from runner.paths import SOURCE
+
+    if not (SOURCE / folder).exists():
+        raise WrongUse(f"{what} part of labfleet's checkout, not of the installed package")
+
+
 @command(help={"rounds": "how often each comparison is made; the median counts"})
 def bench(c: Context, rounds: str = "5") -> None:
     """Measure labfleet against what one would use instead: ratios, side by side (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "benchmarks").exists():
-        raise WrongUse("the benchmarks are part of labfleet's checkout, not of the installed package")
+    _check_checkout("benchmarks", "the benchmarks are")
     from benchmarks import everything
 
     everything.main(whole_number(rounds, "--rounds"))
@@ -366,10 +378,7 @@ def bench(c: Context, rounds: str = "5") -> None:
 @command(takes_rest=True)
 def testlab(c: Context) -> None:
     """Bring machines up to try labfleet on: testlab up | status | down (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "tests").exists():
-        raise WrongUse("the test lab is part of labfleet's checkout, not of the installed package")
+    _check_checkout("tests", "the test lab is")
     from tests.lab import command as test_lab
 
     test_lab.main(remainder())
@@ -384,10 +393,7 @@ def testlab(c: Context) -> None:
 )
 def faults(c: Context, seed: str = "", share: str = "1", places: str = "local") -> ExitCode:
     """Inject faults into campaigns, check that nothing is lost, and print a table (in a checkout only)."""
-    from runner.paths import SOURCE
-
-    if not (SOURCE / "tests").exists():
-        raise WrongUse("the fault injection is part of labfleet's checkout, not of the installed package")
+    _check_checkout("tests", "the fault injection is")
     if places not in ("local", "machines", "all"):
         raise WrongUse(f"--places is local, machines or all, not {places!r}")
     try:

@@ -44,7 +44,7 @@ def hub(machine: Machine) -> None:
 
 def web(machine: Machine) -> None:
     """Run the web page."""
-    from runner.web import serve
+    from runner.web.service import serve
 
     if machine.settings:
         signal.signal(signal.SIGHUP, lambda *_: become_deployed("web"))

@@ -3,7 +3,8 @@
 import _thread
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import zmq
@@ -25,6 +26,7 @@ from runner.messages import (
     CampaignStatus,
     CampaignTaken,
     Cancel,
+    Changed,
     Collected,
     Drain,
     Event,
@@ -33,11 +35,13 @@ from runner.messages import (
     Follow,
     Machines,
     MachineStatus,
+    Overview,
     Refused,
     Resume,
     RunCommitted,
     Status,
     Submit,
+    Watch,
 )
 from runner.model import Campaign, Kind, Outcome, Prepared, Run, decode, encode
 from runner.notes import Notes
@@ -73,7 +77,10 @@ class PlayedForeman:
         self.campaigns: dict[str, Campaign] = {}
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
+        #: The machines that an overview has.
+        self.machines: dict[str, MachineStatus] = {}
         self._followers: set[bytes] = set()
+        self._watchers: set[bytes] = set()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._ends = False
@@ -87,6 +94,11 @@ class PlayedForeman:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
 
+    def change(self, *machines: MachineStatus, campaigns: Sequence[CampaignStatus] = (), gone: str = "") -> None:
+        """Let machines and campaigns be otherwise, and one go, for those who watch."""
+        self.machines |= {one.name: one for one in machines}
+        self._do(lambda: self._change(Changed(time.time(), machines, tuple(campaigns), (gone,) if gone else ())))
+
     def reopen(self, campaign: str) -> None:
         """Let a campaign that has ended go on, as when somebody resumes it."""
         self._do(lambda: self._reopen(campaign))
@@ -94,6 +106,11 @@ class PlayedForeman:
     def forget_followers(self) -> None:
         """As when a connection was made anew below ZeroMQ: the client does not notice."""
         self._do(self._followers.clear)
+
+    @property
+    def is_watched(self) -> bool:
+        """Does anybody watch?"""
+        return bool(self._watchers)
 
     def be_exchanged(self, *events: AnyEvent) -> None:
         """Die, and be followed by another foreman; meanwhile something happens."""
@@ -166,6 +183,10 @@ class PlayedForeman:
                 self._send(client, Explained(f"{campaign_id} {run}: {self.why}", is_built=self.is_built))
             case Drain():
                 self._send(client, Accepted())
+            case Watch():
+                self._watchers.add(client)
+                machines = tuple(self.machines.values())
+                self._send(client, Overview(6, time.time(), machines, self._statuses(), self.incarnation))
             case AskMachines():
                 found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
                 self._send(client, Machines(tuple(found), "", ""))
@@ -211,6 +232,10 @@ class PlayedForeman:
             for client in self._followers:
                 self._send(client, event)
 
+    def _change(self, changed: Changed) -> None:
+        for client in self._watchers:
+            self._send(client, changed)
+
     def _tell_all(self, client: bytes, campaign: str) -> None:
         self._followers.add(client)
         for event in (CampaignTaken(campaign, self.campaigns[campaign]), *self.history[campaign]):
@@ -233,6 +258,7 @@ class PlayedForeman:
     def _be_exchanged(self, events: Iterable[AnyEvent]) -> None:
         self.incarnation += "'"
         self._followers.clear()
+        self._watchers.clear()
         self._happen(events)
 
     def _statuses(self) -> tuple[CampaignStatus, ...]:

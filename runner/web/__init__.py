@@ -4,7 +4,3 @@ It runs on the head and listens on the loopback interface alone: people come thr
 What a browser shows is told to it (server-sent events); the page itself, in ``static/``, is plain HTML, CSS and
 JavaScript.
 """
-
-from runner.web.service import serve
-
-__all__ = ["serve"]

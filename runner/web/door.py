@@ -20,7 +20,7 @@ OWN_NAME = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 READING = ("GET", "HEAD")
 
 #: Needs nobody's token: the way in, and what it is made of.
-PUBLIC = {"/enter", "/static/enter.js", "/static/style.css"}
+PUBLIC = {"/enter", "/static/enter.js", "/static/style.css", "/static/icon.svg"}
 
 NOBODY = "no token, or a wrong one: labfleet web opens this page\n"
 

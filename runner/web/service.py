@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-from pathlib import Path
 
 import uvicorn
 import zmq
@@ -13,32 +12,15 @@ from runner import curve
 from runner.errors import LabFailed
 from runner.lab import ForemanClient, Lab
 from runner.machine import HeadSettings, Machine
-from runner.model import Value, decode, encode
+from runner.model import encode
 from runner.web import dashboard
 from runner.web.app import App
 from runner.web.door import Door
 from runner.web.logs import Logs
 from runner.web.people import People
+from runner.web.whereabouts import WebFile, read
 
 log = logging.getLogger(__name__)
-
-
-class WebFile(Value, frozen=True):
-    """Where the page is: written by its process."""
-
-    pid: int
-    #: Ports on the loopback interface.
-    page: int
-    dashboard: int
-
-
-def read(file: Path) -> WebFile | None:
-    """Return where the page is; None if it never was anywhere."""
-    try:
-        found: WebFile = decode(file.read_bytes(), WebFile)
-    except (OSError, ValueError):
-        return None
-    return found
 
 
 def serve(machine: Machine) -> None:

@@ -12,12 +12,14 @@ let title = null;
 let runs = []; // [number, variables]
 let bars = new Map(); // "run.attempt" → bar
 let latest = new Map(); // run → its latest bar
+let variables = new Map(); // run → its variables
 let page = 0;
 let opened = ""; // the stream whose log is shown
 let headTime = 0;
 let person = "";
 let order = async () => {};
 let ticking = 0;
+let drawing = 0;
 
 export function begin(me, orders) {
   person = me;
@@ -32,6 +34,8 @@ export function open(campaign, stream) {
     runs = [];
     bars = new Map();
     latest = new Map();
+    variables = new Map();
+    timeline.take([], true);
     page = 0;
     draw();
   }
@@ -62,14 +66,16 @@ export function take(told) {
     bars = new Map();
     latest = new Map();
     runs = told.runs;
+    variables = new Map(runs);
   }
+  timeline.take(told.bars, told.everything);
   title = told.title ?? title;
   for (const bar of told.bars) {
     bars.set(`${bar[0]}.${bar[1]}`, bar);
     const before = latest.get(bar[0]);
     if (!before || before[1] <= bar[1]) latest.set(bar[0], bar);
   }
-  draw();
+  if (!drawing) drawing = requestAnimationFrame(draw); // what comes until then is drawn, too
 }
 
 /** Take note of the head's clock, and that the list of campaigns may say something else. */
@@ -79,10 +85,12 @@ export function note(time) {
 }
 
 function draw() {
+  drawing = 0;
+  if (!id) return;
   drawHead();
   drawRuns();
   drawRun();
-  timeline.draw([...bars.values()], title, headTime);
+  timeline.draw(headTime);
   clearTimeout(ticking);
   if (title && title.ended === null) ticking = setTimeout(draw, 1000); // bars of what runs grow
 }
@@ -148,9 +156,9 @@ function emptyRow() {
   return row;
 }
 
-function drawRow(row, [number, variables]) {
+function drawRow(row, [number, values]) {
   const bar = latest.get(number);
-  const [first, state, where, time, values, error] = row.cells;
+  const [first, state, where, time, its, error] = row.cells;
   const link = first.firstChild;
   show(link, `#${number}`);
   if (bar) link.href = `#/c/${id}/run/${number}.${bar[1]}`;
@@ -160,7 +168,7 @@ function drawRow(row, [number, variables]) {
   state.className = `k-${bar ? timeline.kindOf(kind) : "waiting"}`;
   show(where, bar ? `${bar[2]} ${bar[3]}` : "");
   show(time, bar ? (bar[5] === null ? `since ${clock(bar[4])}` : duration(bar[5] - bar[4])) : "");
-  show(values, variables);
+  show(its, values);
   show(error, bar?.[7] ?? "");
 }
 
@@ -178,10 +186,9 @@ function drawRun() {
   const [run, attempt] = opened.slice(4).split(".").map(Number);
   const bar = bars.get(`${run}.${attempt}`);
   show(byId("run-title"), `Run #${run}${attempt > 1 ? `, attempt ${attempt}` : ""}`);
-  const variables = runs.find(([number]) => number === run)?.[1] ?? "";
   const about = bar ? [bar[6], `${bar[2]} ${bar[3]}`, `began ${clock(bar[4])}`] : ["has not begun, or the lab knows nothing of it"];
   if (bar && bar[5] !== null) about.push(`took ${duration(bar[5] - bar[4])}`);
-  if (variables) about.push(variables);
+  if (variables.get(run)) about.push(variables.get(run));
   if (bar?.[7]) about.push(bar[7]);
   show(byId("run-about"), about.join(" · "));
   if (bar && bar[5] !== null && !byId("files").firstChild && asked !== `${id} ${opened}`) showFiles(run);

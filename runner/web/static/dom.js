@@ -62,4 +62,8 @@ export const rate = (number) => (number >= 1e6 ? `${(number / 1e6).toFixed(1)}M`
 
 export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-export const clock = (seconds) => new Date(seconds * 1000).toLocaleString();
+/** Return when something was, with the date unless that is today. */
+export function clock(seconds) {
+  const when = new Date(seconds * 1000);
+  return when.toDateString() === new Date().toDateString() ? when.toLocaleTimeString() : when.toLocaleString();
+}

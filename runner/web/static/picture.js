@@ -2,6 +2,7 @@
 
 import { arrange, byId, bytes, count, element, rate, set, show } from "./dom.js";
 
+const order = new Intl.Collator(undefined, { numeric: true });
 const cards = new Map(); // name → what is drawn of a machine
 const machines = new Map(); // name → what was told of it last
 
@@ -10,16 +11,17 @@ export function take(told, gone, everything, titleOf) {
   if (everything) machines.clear();
   for (const machine of told) machines.set(machine.name, machine);
   for (const name of gone) machines.delete(name);
-  const names = [...machines.keys()].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }));
+  const names = [...machines.keys()].sort(order.compare);
+  const isDense = summarize();
   for (const name of cards.keys()) if (!machines.has(name)) cards.delete(name);
   const changed = everything ? names : told.map((machine) => machine.name);
-  for (const name of changed) if (machines.has(name)) draw(machines.get(name), titleOf);
+  for (const name of changed) if (machines.has(name)) draw(machines.get(name), titleOf, isDense);
   if (everything || names.length !== byId("machines").childElementCount) {
     arrange(byId("machines"), names.map((name) => cards.get(name).node));
   }
-  summarize();
 }
 
+/** Say what there is in all; return whether that is so much that only the most important is shown of each slot. */
 function summarize() {
   let slots = 0;
   let busy = 0;
@@ -32,10 +34,10 @@ function summarize() {
   const parts = Object.entries(states).map(([state, number]) => `${number} ${state}`);
   const text = machines.size ? `${count(machines.size, "machine")} (${parts.join(", ")}); ${busy} of ${count(slots, "slot")} busy` : "No machine has told of itself.";
   show(byId("machines-summary"), text);
-  byId("machines").classList.toggle("dense", slots > 200);
+  return byId("machines").classList.toggle("dense", slots > 200);
 }
 
-function draw(machine, titleOf) {
+function draw(machine, titleOf, isDense) {
   let card = cards.get(machine.name);
   if (!card) cards.set(machine.name, (card = empty(machine.name)));
   set(card.node, "data-state", machine.state);
@@ -50,7 +52,7 @@ function draw(machine, titleOf) {
   const slots = Array.from({ length: machine.slots }, (_, index) => `slot${index + 1}`);
   for (const name of running.keys()) if (!slots.includes(name)) slots.push(name);
   for (const name of card.slots.keys()) if (!slots.includes(name)) card.slots.delete(name);
-  for (const name of slots) drawSlot(card, name, running.get(name), titleOf);
+  for (const name of slots) drawSlot(card, name, running.get(name), machine.state, titleOf, isDense);
   arrange(card.list, slots.map((name) => card.slots.get(name).node));
 }
 
@@ -67,7 +69,7 @@ function empty(name) {
   return card;
 }
 
-function drawSlot(card, name, run, titleOf) {
+function drawSlot(card, name, run, state, titleOf, isDense) {
   let slot = card.slots.get(name);
   if (!slot) {
     slot = { what: element("span", { className: "what" }), how: element("span", { className: "how" }), bar: element("span", { className: "bar", aria: { hidden: "true" } }) };
@@ -78,7 +80,7 @@ function drawSlot(card, name, run, titleOf) {
   set(slot.link, "data-busy", run ? "yes" : "no");
   if (!run) {
     slot.link.removeAttribute("href");
-    show(slot.what, "idle");
+    show(slot.what, state === "ready" ? "idle" : state);
     show(slot.how, "");
     slot.bar.style.inlineSize = "0";
     return;
@@ -87,8 +89,8 @@ function drawSlot(card, name, run, titleOf) {
   show(slot.what, `${titleOf(run.campaign)} #${run.run}`);
   const how = [];
   if (run.percent !== null) how.push(`${Math.floor(run.percent)} %`);
-  if (run.events_per_second !== null) how.push(`${rate(run.events_per_second)} ev/s`);
-  if (run.memory) how.push(bytes(run.memory));
+  if (run.events_per_second !== null && !isDense) how.push(`${rate(run.events_per_second)} ev/s`);
+  if (run.memory && !isDense) how.push(bytes(run.memory));
   show(slot.how, how.join(" · ") || "running");
   slot.bar.style.inlineSize = `${run.percent ?? 0}%`;
 }

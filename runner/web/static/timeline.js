@@ -7,9 +7,16 @@ const LANE = 16;
 const GAP = 3;
 const AXIS = 20;
 
-let lanes = []; // {name, bars}
-let first = 0; // seconds since the epoch
-let last = 1;
+const order = new Intl.Collator(undefined, { numeric: true });
+
+let byName = new Map(); // lane → its bars, by run and attempt
+let lanes = []; // [name, bars], in order
+let isOrdered = true;
+let number = 0; // of attempts
+let longest = ""; // name of a lane
+let first = Infinity; // seconds since the epoch
+let last = 0;
+let running = 0;
 let lag = 0; // of this machine's clock behind the head's
 let asked = 0;
 
@@ -18,38 +25,54 @@ const failed = new Set(["error", "crash", "timeout", "stalled", "out-of-memory"]
 /** Return what kind of colour a bar has. */
 export const kindOf = (kind) => (kind === "done" || kind === "running" ? kind : failed.has(kind) ? "failed" : "lost");
 
-/** Draw these bars, as soon as the browser draws anyway. */
-export function draw(bars, title, headTime) {
-  lag = headTime ? headTime - Date.now() / 1000 : lag;
-  const byLane = new Map();
-  let running = 0;
-  first = Infinity;
-  last = 0;
+/** Take bars that are new or otherwise; `everything`: there are no others. */
+export function take(bars, everything) {
+  if (everything) {
+    byName = new Map();
+    lanes = [];
+    number = running = last = 0;
+    first = Infinity;
+    longest = "";
+  }
   for (const bar of bars) {
-    const [, , host, slot, started, ended] = bar;
+    const [run, attempt, host, slot, started, ended] = bar;
     if (!host) continue;
     const name = `${host} ${slot}`;
-    if (!byLane.has(name)) byLane.set(name, []);
-    byLane.get(name).push(bar);
+    let its = byName.get(name);
+    if (!its) {
+      byName.set(name, (its = new Map()));
+      lanes.push([name, its]);
+      isOrdered = false;
+      if (name.length > longest.length) longest = name;
+    }
+    const before = its.get(`${run}.${attempt}`);
+    its.set(`${run}.${attempt}`, bar);
+    number += before ? 0 : 1;
+    running += (ended === null ? 1 : 0) - (before && before[5] === null ? 1 : 0);
     first = Math.min(first, started);
     last = Math.max(last, ended ?? started);
-    if (ended === null) running += 1;
   }
+}
+
+/** Draw, as soon as the browser draws anyway; `headTime`: what the head's clock said just now. */
+export function draw(headTime) {
+  lag = headTime ? headTime - Date.now() / 1000 : lag;
+  if (!isOrdered) lanes.sort(([one], [other]) => order.compare(one, other));
+  isOrdered = true;
   if (running) last = Math.max(last, Date.now() / 1000 + lag);
-  lanes = [...byLane].map(([name, its]) => ({ name, bars: its }));
-  lanes.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
   const text = lanes.length
-    ? `${count(bars.length, "attempt")} on ${count(lanes.length, "slot")}, from ${clock(first)}, over ${duration(last - first)}; ${running} running. The table below says the same in words.`
+    ? `${count(number, "attempt")} on ${count(lanes.length, "slot")}, from ${clock(first)}, over ${duration(last - first)}; ${running} running. The table below says the same in words.`
     : "No run has begun.";
   show(byId("timeline-text"), text);
   byId("timeline").hidden = !lanes.length;
+  repaint();
+}
+
+function repaint() {
   if (!asked) asked = requestAnimationFrame(paint);
 }
 
-function labelWidth(context) {
-  const longest = lanes.reduce((width, lane) => Math.max(width, context.measureText(lane.name).width), 0);
-  return Math.min(longest + 12, byId("timeline").clientWidth * 0.35);
-}
+const labelWidth = (context) => Math.min(context.measureText(longest).width + 12, byId("timeline").clientWidth * 0.35);
 
 function paint() {
   asked = 0;
@@ -82,8 +105,9 @@ function paint() {
   for (let index = from; index < to; index += 1) {
     const y = index * LANE - box.scrollTop;
     context.fillStyle = colour("ink");
-    context.fillText(lanes[index].name, 2, y + LANE / 2, left - 6);
-    for (const [run, , , , started, ended, kind] of lanes[index].bars) {
+    const [name, bars] = lanes[index];
+    context.fillText(name, 2, y + LANE / 2, left - 6);
+    for (const [run, , , , started, ended, kind] of bars.values()) {
       const x = left + (started - first) * perSecond;
       const wide = Math.max(1.5, ((ended ?? Math.max(now, started)) - started) * perSecond);
       context.fillStyle = colours[kindOf(kind)];
@@ -111,18 +135,12 @@ function point(event) {
   const lane = lanes[Math.floor((event.clientY - area.top + box.scrollTop) / LANE)];
   const at = first + ((event.clientX - area.left - left) / (box.clientWidth - left - 4)) * (last - first);
   const now = Date.now() / 1000 + lag;
-  const bar = lane?.bars.find(([, , , , started, ended]) => at >= started && at <= (ended ?? now));
-  const text = bar ? `run ${bar[0]}, attempt ${bar[1]}: ${bar[6]}, ${lane.name}, ${duration((bar[5] ?? now) - bar[4])}` : "";
+  const bar = lane && [...lane[1].values()].find(([, , , , started, ended]) => at >= started && at <= (ended ?? now));
+  const text = bar ? `run ${bar[0]}, attempt ${bar[1]}: ${bar[6]}, ${lane[0]}, ${duration((bar[5] ?? now) - bar[4])}` : "";
   show(byId("timeline-pointed"), text);
 }
 
 byId("timeline").addEventListener("pointermove", point);
-byId("timeline").addEventListener("scroll", () => {
-  if (!asked) asked = requestAnimationFrame(paint);
-});
-addEventListener("resize", () => {
-  if (!asked) asked = requestAnimationFrame(paint);
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  if (!asked) asked = requestAnimationFrame(paint);
-});
+byId("timeline").addEventListener("scroll", repaint);
+addEventListener("resize", repaint);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
