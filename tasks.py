@@ -8,18 +8,9 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from runner import help_texts
 from runner.commands import command, remainder, whole_number
 from runner.errors import ExitCode, WrongUse
-
-_RESULTS = """
-Results appear in the project as if it had been run here, usually in results/.  A file that is already there under the
-same name is replaced when its run is done, no other file is touched.  What a run leaves that failed or was
-interrupted is kept apart, in results/labfleet/CAMPAIGN/failed/, its files named *.partial.
-results/campaign.json says where each result came from.
-Ctrl-C leaves the campaign, which goes on: labfleet attach comes back to it, labfleet cancel ends it.
-What labfleet.toml says of timeout, stall, memory, retries and max-failures holds where the option is not given; "none"
-is no limit, and --retries 0 begins nothing again.
-"""
 
 
 @command(
@@ -95,7 +86,7 @@ def campaign(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke h
     return campaign_command.run(order, quiet=quiet, json=json)
 
 
-campaign.__doc__ = f"{campaign.__doc__}\n{_RESULTS}"
+campaign.__doc__ = f"{campaign.__doc__}\n{help_texts.RESULTS}"
 
 
 def _project(named: str) -> Path:
@@ -200,14 +191,6 @@ def undrain(c: Context) -> None:
     print(known.drain(command_line.undrain(remainder()), drained=False))
 
 
-_LAB = """\
-labfleet lab use USER@HEAD     use the lab behind this SSH login from now on; the variable LABFLEET_LAB counts more
-labfleet lab use local         use processes of this machine, as without any choice
-labfleet lab status            what the lab does
-labfleet lab stop [--force]    end the local lab's services; with --force also while campaigns are under way
-The local lab's services start with the first campaign, and end by themselves when idle."""
-
-
 @command(takes_rest=True)
 def lab(c: Context) -> None:
     """Choose, see, stop: lab use USER@HEAD|local, lab status, lab stop (lab --help)."""
@@ -223,9 +206,9 @@ def lab(c: Context) -> None:
         case ["stop", *words]:
             print(local_lab.stop(command_line.lab_stop(words)))
         case ["--help" | "-h"]:
-            print(_LAB)
+            print(help_texts.LAB)
         case words:
-            raise WrongUse(f"lab {' '.join(words)} is unknown", _LAB)
+            raise WrongUse(f"lab {' '.join(words)} is unknown", help_texts.LAB)
 
 
 @command(help={"json": "print them machine-readable"})
@@ -268,23 +251,22 @@ def doctor(c: Context, inventory: list[str] | None = None, json: bool = False) -
     return examination.exit_code(found)
 
 
-# ---- for a lab's administrator -----------------------------------------------------------------------------------
+@command(
+    help={"watch": "go on, and show what changes, until Ctrl-C", "json": "machine-readable; --watch: a line per change"}
+)
+def status(c: Context, watch: bool = False, json: bool = False) -> None:
+    """Show what the lab does: what each slot runs, how far campaigns are, what failed, and why one waits."""
+    from runner import status as looking
 
-_ADMINISTRATION = {
-    "inventory": "Ansible inventory: a file, folder or script; may be repeated; default: $LABFLEET_INVENTORY, "
-    "~/.config/labfleet/inventory.yml, inventory/lab.yml",
-    "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'; the head is always one of them",
-    "check": "change nothing, say what would be changed",
-    "diff": "show how files differ",
-    "accept-new": "take unknown host keys for right, without asking",
-    "ask-sudo": "read the password for sudo from standard input where there is no terminal",
-    "json": "print the outcome machine-readable",
-}
+    looking.show(sys.stdout, watch=watch, json=json)
+
+
+# ---- for a lab's administrator -----------------------------------------------------------------------------------
 
 
 @command(
     help={
-        **_ADMINISTRATION,
+        **help_texts.ADMINISTRATION,
         "tags": "only some parts: machine, head, image, code, services, workers",
     },
     iterable=["inventory"],
@@ -308,7 +290,7 @@ def provision(  # noqa: PLR0913, PLR0917  # one parameter per option, as Invoke 
     return administration.provision(order, json=json)
 
 
-@command(help=_ADMINISTRATION, iterable=["inventory"])
+@command(help=help_texts.ADMINISTRATION, iterable=["inventory"])
 def upgrade(
     c: Context,
     inventory: list[str] | None = None,
@@ -329,7 +311,7 @@ def upgrade(
 
 @command(
     help={
-        **_ADMINISTRATION,
+        **help_texts.ADMINISTRATION,
         "limit": "only these machines, as Ansible's patterns: 'w1,w2', 'workers:!w3'",
         "data": "also the campaigns' results, the snapshots and the products in the lab",
         "yes": "do not ask whether it is meant",

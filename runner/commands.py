@@ -213,7 +213,7 @@ def _wrong_use(program: Program, error: Exception) -> Exit:
 
 
 #: Parts of the command ``lab`` that people take for commands.
-_PARTS_OF_LAB = ("use", "status", "stop")
+_PARTS_OF_LAB = ("use", "stop")
 
 
 def _meant(program: Program, context: Any, token: str) -> list[str]:

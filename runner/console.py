@@ -1,6 +1,7 @@
 """What a simulation prints, taken over while it runs: into the run's log, and as status."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from runner import omnetpp
@@ -47,22 +48,49 @@ class RunLog:
         #: Seconds since the epoch; how long it took is measured by a clock that nobody sets.
         self.started = self.ended = time.time()
         self._since = time.monotonic()
-        #: The simulation time that it told last, in seconds.
-        self.sim_time = 0.0
-        self.output: Tail | None = None
+        #: What it said of its progress last, as it stands in the log, and read.
+        self._told = b""
         self.status: omnetpp.Status | None = None
+        #: The number of the event that it was at when its progress was asked for last, and when that was.
+        self._event_before: tuple[int, float] | None = None
+        self.output: Tail | None = None
         self._complaints = ""
+
+    @property
+    def sim_time(self) -> float:
+        """The simulation time that it told last, in seconds."""
+        return self.status.sim_time if self.status else 0.0
+
+    def progress(self, now: float) -> omnetpp.Status | None:
+        """Return what it said of its progress last; None: nothing.  ``now``: seconds of a clock that goes forward.
+
+        One that is not in express mode does not say how fast it is: that is what it did since this was asked last.
+        """
+        status = self.status
+        if status is None:
+            return None
+        before, self._event_before = self._event_before, (status.event, now)
+        if status.events_per_second is not None or before is None or not (status.event > before[0] and now > before[1]):
+            return status
+        return replace(status, events_per_second=(status.event - before[0]) / (now - before[1]))
 
     def append(self, data: bytes) -> None:
         """Append whole lines to the log."""
         self.log.append(data)
         if (begin := data.find(ERROR_MARK)) >= 0 and len(self._complaints) < LONGEST_LINE:
             self._complaints += data[begin : begin + LONGEST_LINE].decode(errors="replace") + "\n"
+        self._look_for_status(data)
+
+    def _look_for_status(self, data: bytes) -> None:
+        """Read the last status; its second line may come with the next piece."""
         begin = data.rfind(b"\n" + omnetpp.EVENT_MARK) + 1
         if data.startswith(omnetpp.EVENT_MARK, begin):
-            told = omnetpp.event_time(data[begin : begin + 200].decode(errors="replace"))
-            self.sim_time = self.sim_time if told is None else told
-        self.status = omnetpp.last_status(data[-4096:].decode(errors="replace")) or self.status
+            told = data[begin : begin + omnetpp.LONGEST_STATUS]
+        else:
+            told = (self._told + data[: omnetpp.LONGEST_STATUS])[: omnetpp.LONGEST_STATUS]
+        if self._told != told:
+            self._told = told
+            self.status = omnetpp.status(told.decode(errors="replace")) or self.status
 
     def look(self) -> bool:
         """Take over what the .out file grew by; True if it grew."""

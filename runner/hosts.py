@@ -5,6 +5,7 @@ answers.  So after an outage, or when the foreman itself was stopped, every mach
 counts as away.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -93,11 +94,11 @@ class Hosts:
 
     def serving(self) -> dict[str, int]:
         """Return the machines that take runs, and how many each may have at once."""
-        on_trial = self.on_trial()
+        on_trial, builder = self.on_trial(), self._builder()
         return {
             name: 1 if name in on_trial else host.slots
             for name, host in self._hosts.items()
-            if self._state(name)[0] == "ready"
+            if self._state(name, builder)[0] == "ready"
         }
 
     def on_trial(self) -> set[str]:
@@ -111,16 +112,16 @@ class Hosts:
 
     def table(self, provisioned: Collection[str], campaigns: Iterable[CampaignState]) -> tuple[MachineStatus, ...]:
         """Return how each machine is; those that were provisioned and have not told of themselves are away."""
-        chunks = [chunk for campaign in campaigns for chunk in campaign.in_flight.values()]
+        busy = Counter(chunk.host for one in campaigns for chunk in one.in_flight.values() if chunk.slot)
+        builder = self._builder()
         statuses = []
         for name in sorted({*self._hosts, *provisioned}):
             host = self._hosts.get(name)
-            busy = sum(chunk.host == name and bool(chunk.slot) for chunk in chunks)
-            statuses.append(MachineStatus(host.report if host else None, name, busy, *self._state(name)))
+            statuses.append(MachineStatus(host.report if host else None, name, busy[name], *self._state(name, builder)))
         return tuple(statuses)
 
-    def _state(self, name: str) -> tuple[str, str]:
-        """Return a machine's state and its reason."""
+    def _state(self, name: str, builder: HostReport | None) -> tuple[str, str]:
+        """Return a machine's state and its reason; ``builder``: what the one told to which all others must be like."""
         host = self._hosts.get(name)
         if host is None:
             return "away", "nothing was heard from it since the foreman started"
@@ -131,23 +132,27 @@ class Hosts:
         if self.takes_nothing(name):
             return "draining", "it finishes what runs and takes nothing more"
         report = host.report or HostReport(name, host.slots)
-        if complaint := self._ward.complaint(report, self.now) or self._unlike(report):
+        if complaint := self._ward.complaint(report, self.now) or _unlike(report, builder):
             return "unwell", complaint
         return "ready", self._ward.trial(name)
 
-    def _unlike(self, report: HostReport) -> str:
-        """Return how a machine's compiler differs from the builder's, in a sentence; empty if it does not.
-
-        Neither are its objects for others' programs, nor its libraries and results those of the other machines.
-        """
+    def _builder(self) -> HostReport | None:
+        """Return what the builder told, one that is not away first."""
         told = [(self.now - host.heard > LEASE, name, host.report) for name, host in self._hosts.items() if host.report]
-        builders = sorted((away, name, its.toolchain) for away, name, its in told if its.builder and its.toolchain)
-        if not builders or not report.toolchain or builders[0][2] == report.toolchain:
-            return ""
-        _, builder, right = builders[0]
-        own, its = ({*line.split(PARTS)} for line in (report.toolchain, right))
-        return (
-            f"it compiles with {PARTS.join(sorted(own - its)) or 'less'}, "
-            f"the builder {builder} with {PARTS.join(sorted(its - own)) or 'less'}: "
-            f"labfleet provision --limit {report.host}"
-        )
+        builders = [(away, name, its) for away, name, its in told if its.builder and its.toolchain]
+        return min(builders, key=lambda one: one[:2])[2] if builders else None
+
+
+def _unlike(report: HostReport, builder: HostReport | None) -> str:
+    """Return how a machine's compiler differs from the builder's, in a sentence; empty if it does not.
+
+    Neither are its objects for others' programs, nor its libraries and results those of the other machines.
+    """
+    if builder is None or not report.toolchain or builder.toolchain == report.toolchain:
+        return ""
+    own, its = ({*told.toolchain.split(PARTS)} for told in (report, builder))
+    return (
+        f"it compiles with {PARTS.join(sorted(own - its)) or 'less'}, "
+        f"the builder {builder.host} with {PARTS.join(sorted(its - own)) or 'less'}: "
+        f"labfleet provision --limit {report.host}"
+    )

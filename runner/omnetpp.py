@@ -5,7 +5,6 @@ The command line and the query mode are those of the Simulation Manual's chapter
 
 import os
 import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -153,40 +152,53 @@ class Status:
 
     #: Seconds of simulation time.
     sim_time: float
-    #: Of this run; None without a limit on the simulation time.
-    percent: float | None
+    #: Of this run, between 0 and 100; None without a limit on the time.
+    percent: float | None = None
     #: Simulated seconds per second.
-    speed: float | None
+    speed: float | None = None
+    events_per_second: float | None = None
+    #: Number of the event.
+    event: int = 0
 
 
-_NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?"
-_AT = rf"\*\* Event #\d+\s+t=({_NUMBER})\s"
-_EVENT = re.compile(rf"^{_AT}+Elapsed:.*?(?:(\d+)% completed.*)?$", re.MULTILINE)
-_SPEED = re.compile(rf"simsec/sec=({_NUMBER})")
-_ANY_EVENT = re.compile(_AT)
+_NUMBER = r"\d{1,30}(?:\.\d{0,30})?(?:e[+-]?\d{1,2})?"
+_EVENT = re.compile(rf"\*\* Event #(\d{{1,30}})\s+t=({_NUMBER})\s([^\n]*)")
+_PERCENT = re.compile(r"(?:^|\s)(\d{1,3})% completed  \(")
+_SPEED = re.compile(rf"(?:^|\s)simsec/sec=({_NUMBER})(?=\s|$)")
+_EVENTS = re.compile(rf"(?:^|\s)ev/sec=({_NUMBER})(?=\s|$)")
 
 #: How lines begin that tell the simulation time, in express mode or not.
 EVENT_MARK = b"** Event #"
 
-
-def event_time(line: str) -> float | None:
-    """Return the simulation time that a line of Cmdenv's about an event tells; None for any other line."""
-    found = _ANY_EVENT.match(line)
-    return float(found[1]) if found else None
+#: A status is not longer: in express mode three lines, otherwise one with a module's name at its end.
+LONGEST_STATUS = 600
 
 
-def last_status(text: str) -> Status | None:
-    """Return the last status that Cmdenv printed in a piece of console output; None if there is none."""
-    found = deque(_EVENT.finditer(text), maxlen=1)
-    if not found:
+def status(text: str) -> Status | None:
+    """Return what a text that begins with :data:`EVENT_MARK` tells; None where that is no line of Cmdenv's.
+
+    In express mode the line goes on with ``Elapsed``, and the speed is told, at the end of the same line or in the next
+    one; otherwise the line is the banner of an event.
+    """
+    found = _EVENT.match(text)
+    if found is None:
         return None
-    last = found.pop()
-    speed = _SPEED.search(text, last.end())
+    percent = _PERCENT.search(found[3])
+    is_express = "Elapsed:" in found[3]
+    told = text[found.start(3) :].split("\n", 2)[:2]
+    speeds = "\n".join(told if len(told) < 2 or told[1].startswith("     Speed: ") else told[:1]) if is_express else ""
     return Status(
-        sim_time=float(last[1]),
-        percent=float(last[2]) if last[2] else None,
-        speed=(float(speed[1]) or None) if speed else None,
+        sim_time=float(found[2]),
+        percent=min(float(percent[1]), 100.0) if percent else None,
+        speed=_measured(_SPEED.search(speeds)),
+        events_per_second=_measured(_EVENTS.search(speeds)),
+        event=int(found[1]),
     )
+
+
+def _measured(found: re.Match[str] | None) -> float | None:
+    """Return a number; None where it is 0, which Cmdenv prints when it has not measured it."""
+    return float(found[1]) or None if found else None
 
 
 # ---- names of result files ---------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ RUNNER = ROOT / "runner"
 LAYERS: tuple[tuple[str, set[str]], ...] = (
     (
         "the shell around the commands, opp_runall's command line, and a campaign as a command",
-        {"commands", "runall", "campaign_command"},
+        {"commands", "help_texts", "runall", "campaign_command"},
     ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
     ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
     ("how a campaign is followed", {"following"}),
-    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs"}),
+    ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "status"}),
     ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
@@ -80,7 +80,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate"},
     ),
 )
 

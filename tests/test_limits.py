@@ -15,6 +15,7 @@ from runner.console import RunLog
 from runner.line import Line
 from runner.log_stream import GrowingLog, Piece
 from runner.model import Attempt, Kind, Limits
+from runner.omnetpp import Status
 from runner.simulate import memory
 from runner.simulate.limits import RunLimits
 from runner.simulate.tree import ProcessTree
@@ -191,6 +192,27 @@ def test_a_run_takes_as_long_as_it_takes_whatever_the_clock_does(
     # When it ends, then its end is its begin and what was measured
     run_log.close()
     assert 0.05 <= run_log.ended - run_log.started < 10
+
+
+def test_a_status_that_comes_in_two_pieces_is_read_whole(run_log: RunLog) -> None:
+    # Given a run whose status comes in two pieces, and much that the model prints after it
+    run_log.append(b"** Event #256   t=1.5   Elapsed: 1s (0m 01s)  3% completed  (3% total)\n")
+    run_log.append(b"     Speed:     ev/sec=1000.5   simsec/sec=2   ev/simsec=500\n" + b"note\n" * 100_000)
+    # When its progress is asked for, then the numbers of both pieces are there
+    run_log.close()
+    assert run_log.progress(1.0) == Status(1.5, 3.0, 2.0, 1000.5, 256)
+
+
+def test_how_fast_a_run_is_that_does_not_say_so_is_measured(run_log: RunLog) -> None:
+    # Given a run that prints a banner for each event, and has done 50 of them between two looks
+    run_log.append(b"** Event #100  t=1  10% completed  (10% total)   Net.host (Host, id=4)\n")
+    first = run_log.progress(20.0)
+    run_log.append(b"** Event #150  t=2  20% completed  (20% total)   Net.host (Host, id=4)\n")
+    # When its progress is asked for two seconds later, then so many events per second were measured
+    second = run_log.progress(22.0)
+    run_log.close()
+    assert first == Status(1.0, 10.0, None, None, 100)
+    assert second == Status(2.0, 20.0, None, 25.0, 150)
 
 
 @pytest.mark.parametrize(

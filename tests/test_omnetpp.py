@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner import omnetpp, shell
-from runner.model import Launch, Run
+from runner.model import Launch, Run, decode, encode
 
 RECORDED = Path(__file__).parent / "data" / "cmdenv"
 
@@ -294,58 +294,92 @@ def test_other_lines_announce_nothing() -> None:
     assert [line for line in lines if omnetpp.started_run(line) is not None] == []
 
 
-def test_the_last_status_tells_time_percentage_and_speed() -> None:
+def last_status(text: str) -> omnetpp.Status | None:
+    """Return what the last line about an event tells, with what follows it."""
+    begin = text.rfind("** Event #")
+    return omnetpp.status(text[begin:]) if begin >= 0 else None
+
+
+def test_a_status_tells_time_percentage_and_speeds() -> None:
     # Given the console of a run with a limit on its simulation time, up to any of its statuses but the first
     beginning, _, *statuses = recorded("console-progress").split("** Event ")
     for status in statuses:
-        # When it is asked for its last status
-        found = omnetpp.last_status(f"{beginning}** Event {statuses[0]}** Event {status}")
+        # When its last status is read
+        found = last_status(f"{beginning}** Event {statuses[0]}** Event {status}")
         # Then it is the numbers of that status
         assert found is not None
         assert found.percent is not None
-        time = re.search(r" t=(\S+)", status)
-        speed = re.search(r"simsec/sec=(\S+)", status)
+        time, event = re.search(r" t=(\S+)", status), re.match(r"#(\d+)", status)
+        speed, events = re.search(r"simsec/sec=(\S+)", status), re.search(r" ev/sec=(\S+)", status)
         assert time is not None
+        assert event is not None
         assert speed is not None
-        assert (found.sim_time, found.speed) == (float(time[1]), float(speed[1]) or None)
+        assert events is not None
+        assert (found.event, found.sim_time, found.speed) == (int(event[1]), float(time[1]), float(speed[1]) or None)
+        assert found.events_per_second == (float(events[1]) or None)
         assert f" {found.percent:.0f}% completed" in status
 
 
 def test_the_percentage_is_the_run_s_own_not_the_process_s() -> None:
-    # Given the .out file of the third of four runs: "3% completed  (50% total)", when asked, then it is 3
-    status = omnetpp.last_status(recorded("out-error"))
-    assert status == omnetpp.Status(0.386451669022, 3.0, None)
+    # Given the .out file of the third of four runs: "3% completed  (50% total)", when it is read, then it is 3
+    status = last_status(recorded("out-error"))
+    assert status == omnetpp.Status(0.386451669022, 3.0, None, None, 1)
 
 
 def test_without_a_limit_there_is_no_percentage() -> None:
-    # Given a simulation that never ends, when it is asked for its last status
-    status = omnetpp.last_status(recorded("console-endless"))
+    # Given a simulation that never ends, when its last status is read
+    status = last_status(recorded("console-endless"))
     # Then there is time and speed, but no percentage
     assert status is not None
     assert status.sim_time > 0
     assert status.percent is None
     assert status.speed is not None
+    assert status.events_per_second is not None
 
 
-def test_a_status_in_one_line_tells_no_simulated_seconds_per_second() -> None:
-    # Given the console of a run with cmdenv-performance-display=false, when asked for the last status
-    # Then there is time and percentage
-    assert omnetpp.last_status(recorded("console-brief")) == omnetpp.Status(500000.0, 100.0, None)
+def test_a_status_in_one_line_tells_events_per_second() -> None:
+    # Given the console of a run with cmdenv-performance-display=false, when its last status is read
+    # Then there are time, percentage, and events per second
+    assert last_status(recorded("console-brief")) == omnetpp.Status(500000.0, 100.0, None, 8.86165e06, 5000001)
 
 
-@pytest.mark.parametrize("recording", ["console-batch", "console-error", "query-nothing", "console-banners"])
+def test_the_banner_of_an_event_tells_time_and_percentage() -> None:
+    # Given the console of a run that is not in express mode, when its last banner is read, then it tells no speeds
+    assert last_status(recorded("console-banners")) == omnetpp.Status(1.0, 100.0, None, None, 11)
+
+
+@pytest.mark.parametrize("recording", ["console-batch", "console-error", "query-nothing"])
 def test_without_a_status_there_is_none(recording: str) -> None:
-    # Given output without a status, or with one banner per event, when it is asked, then there is none
-    assert omnetpp.last_status(recorded(recording)) is None
+    # Given output without a status, when it is read, then there is none
+    assert last_status(recorded(recording)) is None
 
 
 def test_a_status_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
     # Given output that was cut anywhere, as it is read while the program writes
     text = recorded("console-progress")
     for end in range(0, len(text), 7):
-        # When it is asked for the last status, then it never fails, and never tells more than was there
-        status = omnetpp.last_status(text[:end])
+        # When the last status is read, then that never fails, and never tells more than was there
+        status = last_status(text[:end])
         assert status is None or status.percent is None or status.percent <= 100
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "** Event #1  t=1e999  Net.host\n",
+        f"** Event #1  t={'9' * 400}  Net.host\n",
+        f"** Event #{'9' * 5000}  t=1  Net.host\n",
+        "** Event #1  t=-1  Net.host\n",
+        "** Event #1  t=nan  Net.host\n",
+        "** Event #\u0661  t=1  Net.host\n",
+        f"** Event #1  t=1{' ' * 10**6}",
+    ],
+)
+def test_what_a_model_prints_in_the_guise_of_a_status_does_no_harm(line: str) -> None:
+    # Given a line that looks like Cmdenv's, and tells what no JSON holds, when it is read
+    status = omnetpp.status(line)
+    # Then it is none, or all its numbers can travel
+    assert status is None or decode(encode([status.sim_time, status.event]), list[float]) == [1.0, 1.0]
 
 
 # ---- names of result files ---------------------------------------------------------------------------------------

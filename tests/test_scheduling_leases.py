@@ -214,7 +214,7 @@ def test_a_machine_that_comes_back_does_not_get_what_another_one_has() -> None:
     assert not state.expected
     # And whichever arrives first is the result, the other is ended
     assert campaign_state.take_outcome(state, outcome_of(Attempt(0, 1)))
-    assert campaign_state.pointless(state) == [new.id]
+    assert leases.pointless(state) == [new.id]
 
 
 def test_the_other_execution_counts_when_the_one_that_counted_is_lost() -> None:
@@ -325,10 +325,10 @@ def test_a_slot_is_freed_from_runs_that_others_have_brought_to_an_end() -> None:
     campaign_state.take_outcome(state, outcome_of(Attempt(0, 1)))
     campaign_state.take_outcome(state, outcome_of(Attempt(1, 2)))
     leases.take_report(state, report(held(chunk, *chunk.attempts[1:])), 1.0)
-    assert campaign_state.pointless(state) == []
+    assert leases.pointless(state) == []
     # When the last of them is over, too, then its chunk is to be revoked
     campaign_state.take_outcome(state, outcome_of(Attempt(2, 2)))
-    assert campaign_state.pointless(state) == [chunk.id]
+    assert leases.pointless(state) == [chunk.id]
 
 
 def test_a_slot_that_brought_its_runs_to_an_end_itself_is_not_disturbed() -> None:
@@ -338,11 +338,11 @@ def test_a_slot_that_brought_its_runs_to_an_end_itself_is_not_disturbed() -> Non
     for attempt in chunk.attempts:
         campaign_state.take_outcome(state, outcome_of(attempt))
     # When asked, then there is nothing to revoke; nor is anything that waits in a queue
-    assert campaign_state.pointless(state) == []
+    assert leases.pointless(state) == []
     other = started(1)
     feeding.next_feeds([other], {"red": 1})
     campaign_state.take_outcome(other, outcome_of(Attempt(0, 7)))
-    assert campaign_state.pointless(other) == []
+    assert leases.pointless(other) == []
 
 
 def test_a_lease_counts_from_the_slot_s_own_last_word() -> None:

@@ -96,7 +96,7 @@ class LabOfMachines(Checked):
         report = HostReport(host, machine.slots, holds=holds, spool=tuple(outcome.parcel for outcome in machine.spool))
         for state in self.active():
             leases.take_report(state, report, self.now)
-            self.revoked |= set(campaign_state.pointless(state))
+            self.revoked |= set(leases.pointless(state))
 
     @rule(seconds=st.sampled_from([1.0, 2.0, 3.0]), late=st.booleans())
     def time_passes(self, seconds: float, late: bool) -> None:

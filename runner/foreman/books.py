@@ -3,6 +3,7 @@
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 #: Where a campaign stands that only had to list its runs, and has; nobody asks for it any more.
 LISTED = "listed"
 
+#: So many campaigns are remembered as just ended.
+MOST_ENDED = 1000
+
 #: Sends an event to a client.
 Send = Callable[[bytes, Event], None]
 
@@ -49,6 +53,8 @@ class Books:
         self.states: dict[str, CampaignState] = {}
         self._followers: dict[str, set[bytes]] = {}
         self._rebuilds = Rebuilds()
+        #: How campaigns ended, the last ones, until somebody takes note of it.
+        self.just_ended: deque[CampaignStatus] = deque(maxlen=MOST_ENDED)
         #: Tells this process's chunks, and this process, from others.
         self.series = secrets.token_hex(3)
         #: Has every machine had time to tell what it has?  Before that, no cancelled campaign ends.
@@ -253,6 +259,8 @@ class Books:
         ledger.note_end(self._paths.campaign(name), End(told, status))
         if status.phase == LISTED:
             ledger.note_collected(self._paths.campaign(name))
+        else:
+            self.just_ended.append(status)
         self._jobs.forget_chunks(name)
         self._jobs.drop_campaign(name)
         self.tell(name, told)
@@ -297,7 +305,7 @@ def status_of(
         user=state.campaign.user,
         phase=_phase(state, told),
         total=state.total,
-        done=sum(outcome.kind == "done" for outcome in state.over.values()),
+        done=state.kinds["done"],
         failed=state.failed,
         running=0 if told else sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
         submitted=state.campaign.submitted,

@@ -7,6 +7,7 @@ import zmq
 
 from runner import curve, ledger, results
 from runner.foreman.books import Books, UnknownCampaign, status_of
+from runner.foreman.watching import Watching
 from runner.hosts import Hosts
 from runner.housekeeping import products
 from runner.housekeeping.head import under_way, why_gone
@@ -36,6 +37,7 @@ from runner.messages import (
     Shutdown,
     Status,
     Submit,
+    Watch,
 )
 from runner.model import PROTOCOL, Campaign, decode, encode
 from runner.refusals import Refusals
@@ -56,6 +58,8 @@ class Desk:
         self.socket.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self.socket.set(zmq.LINGER, 1000)
         self._refusals = Refusals("request")
+        #: Who watches the lab.
+        self.watching = Watching(self._send_all, self._provisioned)
         #: Somebody wants the lab to end.
         self.ends = False
 
@@ -69,6 +73,12 @@ class Desk:
         """Send something to a client; nothing happens if it is gone."""
         self.socket.send_multipart([client, encode(message)])
 
+    def _send_all(self, clients: Iterable[bytes], message: Answer | Event) -> None:
+        """Send the same to clients."""
+        body = encode(message)
+        for client in clients:
+            self.socket.send_multipart([client, body])
+
     def serve(self, books: Books, hosts: Hosts) -> None:
         """Take a request and answer it."""
         frames = self.socket.recv_multipart(copy=False)
@@ -80,8 +90,11 @@ class Desk:
             self._refusals.note(error)
             self.send(client, Refused("the lab does not understand this request", "is it of the same version?"))
             return
+        self.watching.hear(client)
         try:
             match request:
+                case Watch():
+                    self.watching.begin(client, books, hosts)
                 case Submit(campaign):
                     self._submit(books, hosts, client, campaign, person)
                 case Follow(name):
@@ -217,6 +230,7 @@ class Desk:
         if ended and end and isinstance(end.told, CampaignEnded) and end.told.time != ended:
             return Refused(f"campaign {name} was resumed since", f"labfleet attach {name} brings the rest home")
         ledger.note_collected(self._paths.campaign(name))
+        self.watching.note_collected(books, name)
         return Accepted()
 
     def _unknown(self, name: str) -> Refused:

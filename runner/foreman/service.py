@@ -85,15 +85,19 @@ class Foreman:
         poller = zmq.Poller()
         poller.register(self._desk.socket, zmq.POLLIN)
         poller.register(inbox, zmq.POLLIN)
+        watching = self._desk.watching
         last_needed = time.monotonic()
         while not self._desk.ends:
-            ready = dict(poller.poll(1000))
+            ready = dict(poller.poll(round(watching.pause() * 1000)))
             self._only_reports = self._desk.socket not in ready
             try:
                 self._turn(ready, inbox)
             except (Unwritable, OSError) as error:  # what is missing now is found to be so, and done later
                 log.warning("the disk is full, or does not work: %s", error)
                 poller.poll(PAUSE)
+            if ready:
+                watching.note()
+            watching.turn(self._books, self._hosts)
             if self._changes:
                 become_deployed("foreman")
             if self._books.states or not self._only_reports:
@@ -251,7 +255,7 @@ class Foreman:
             self._take_back(report.host)
         for state in self._states():
             leases.take_report(state, report, self._hosts.now)
-            for chunk in campaign_state.pointless(state):
+            for chunk in leases.pointless(state):
                 self._jobs.revoke(chunk)
 
     def _take_back(self, host: str) -> None:
@@ -312,10 +316,10 @@ class Foreman:
                     self._hosts.take_trouble(event.host, event.error)
                 self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now, time.time()))
             case RunStarted():
-                if campaign_state.take_run_started(state, event):
+                if campaign_state.take_run_started(state, event, time.time()):
                     self._books.tell(event.campaign, event)
             case RunProgressed():
-                campaign_state.take_run_progressed(state, event)
+                campaign_state.take_run_progressed(state, event, time.time())
                 self._books.tell(event.campaign, event)
             case _:
                 self._books.tell(event.campaign, event)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from runner.messages import CampaignStatus
 from runner.notes import Note
@@ -53,22 +54,22 @@ def as_json(campaigns: Sequence[CampaignStatus]) -> str:
     - ``submitted``, ``ended``: seconds since the epoch; the latter null while it has not
     - ``results``: ``home`` or ``lab``
     """
-    return json.dumps(
-        [
-            {
-                "campaign": campaign.id,
-                "project": campaign.name,
-                "config": campaign.config,
-                "user": campaign.user,
-                "state": campaign.phase,
-                "total": campaign.total,
-                "done": campaign.done,
-                "failed": campaign.failed,
-                "running": campaign.running,
-                "submitted": campaign.submitted,
-                "ended": campaign.ended,
-                "results": "home" if campaign.collected else "lab",
-            }
-            for campaign in campaigns
-        ]
-    )
+    return json.dumps([as_object(campaign) for campaign in campaigns])
+
+
+def as_object(campaign: CampaignStatus) -> dict[str, Any]:
+    """Return one campaign for :func:`as_json`."""
+    return {
+        "campaign": campaign.id,
+        "project": campaign.name,
+        "config": campaign.config,
+        "user": campaign.user,
+        "state": campaign.phase,
+        "total": campaign.total,
+        "done": campaign.done,
+        "failed": campaign.failed,
+        "running": campaign.running,
+        "submitted": campaign.submitted,
+        "ended": campaign.ended,
+        "results": "home" if campaign.collected else "lab",
+    }

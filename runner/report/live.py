@@ -1,6 +1,5 @@
 """The live view: lines above, and below them a region that is redrawn, with the campaign and every slot."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
@@ -21,11 +20,13 @@ from runner.report.text import (
     build_words,
     duration,
     has_failed,
+    in_order,
     is_known,
     log_lines,
     one_line,
     over_line,
     prepared_line,
+    rate,
     repeated_line,
     unheard_line,
     variables,
@@ -191,7 +192,7 @@ def picture(progress: Progress, now: float, rows: int, said: Sequence[str] = ())
     # Idle slots keep their row while runs wait, so that short runs do not make the picture jump.
     slots = sorted(
         (item for item in progress.slots.items() if progress.waiting or item[1] is not None),
-        key=lambda item: _in_order(item[0]),
+        key=lambda item: tuple(map(in_order, item[0])),
     )
     free = rows - 1 - len(reasons)
     shown = slots if len(slots) <= free else slots[: max(0, free - 1)]
@@ -233,9 +234,9 @@ def _slot_rows(progress: Progress, slots: list[tuple[Slot, Running | None]], now
 
 
 def _state(running: Running, now: float) -> str:
-    """Return how far a run is: ``54 %``, ``t=123.4s 5.2 simsec/s``, or its age if it has said nothing yet."""
+    """Return how far a run is: ``54 % 1.2M ev/s``, ``t=123.4s 5.2 simsec/s``, its age if it has said nothing yet."""
     if running.percent is not None:
-        return f"{running.percent:.0f} %"
+        return f"{running.percent:.0f} % {rate(running.events_per_second)}".rstrip()
     if running.sim_time is None:
         return duration(now - running.since)
     speed = "" if running.speed is None else f" {_number(running.speed)} simsec/s"
@@ -244,10 +245,3 @@ def _state(running: Running, now: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.3g}"
-
-
-def _in_order(slot: Slot) -> tuple[list[tuple[int, str]], ...]:
-    """Return a sort key that puts lab2 before lab10."""
-    return tuple(
-        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)] for name in slot
-    )

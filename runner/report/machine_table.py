@@ -1,6 +1,7 @@
 """The machines of a lab: what each offers and how it is, as a table for people and as JSON for programs."""
 
 import json
+from typing import Any
 
 import msgspec
 
@@ -105,21 +106,20 @@ def as_json(lab: Machines) -> str:
         {
             "revision": lab.revision,
             "deployed": lab.deployed,
-            "machines": [
-                {
-                    "name": status.name,
-                    "state": status.state,
-                    "reason": status.reason,
-                    "busy": status.busy,
-                    **{
-                        field: msgspec.to_builtins(getattr(status.report, field)) if status.report else None
-                        for field in _REPORTED
-                    },
-                }
-                for status in lab.machines
-            ],
+            "machines": [as_object(status) for status in lab.machines],
         }
     )
+
+
+def as_object(status: MachineStatus) -> dict[str, Any]:
+    """Return one machine for :func:`as_json`."""
+    return {
+        "name": status.name,
+        "state": status.state,
+        "reason": status.reason,
+        "busy": status.busy,
+        **{field: msgspec.to_builtins(getattr(status.report, field)) if status.report else None for field in _REPORTED},
+    }
 
 
 _REPORTED = (

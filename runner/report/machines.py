@@ -31,7 +31,7 @@ from runner.playbook import (
 )
 from runner.report.live import terminal
 from runner.report.progress import Clock
-from runner.report.text import count, duration, harmless, one_line, shortened, write
+from runner.report.text import count, duration, harmless, is_drawable, one_line, shortened, write
 
 #: Rows of a terminal that are left to the lines above the picture.
 _SPARE_ROWS = 6
@@ -175,7 +175,7 @@ def view(
     title: str, stderr: TextIO, environ: Mapping[str, str], *, is_check: bool = False
 ) -> PlainMachines | LiveMachines:
     """Return the view that suits the stream: live on a terminal, else plain.  ``title``: what is done."""
-    if not stderr.isatty() or environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if not is_drawable(stderr, environ):
         return PlainMachines(stderr, is_check=is_check)
     return LiveMachines(title, terminal(stderr, environ))
 

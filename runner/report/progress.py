@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from runner import messages, model
+from runner import estimate, messages, model
 
 #: Tells where the full log of a run will be at the client, if that is known.
 LogPath = Callable[[int], Path | None]
@@ -16,14 +16,8 @@ Clock = Callable[[], float]
 #: Host and the slot's name there.
 Slot = tuple[str, str]
 
-#: A percentage below this says too little of the time that is left.
-TELLING_PERCENT = 5.0
-
 #: So many files must have been compiled, in so many seconds, before it is worth telling how long the others will take.
 TELLING_FILES, TELLING_SECONDS = 10, 10.0
-
-#: So many runs must be done before their mean time is worth telling.
-TELLING_RUNS = 2
 
 
 class Phase(Enum):
@@ -46,15 +40,9 @@ class Running:
     sim_time: float | None = None
     #: Between 0 and 100; None without a sim-time-limit.
     percent: float | None = None
-    #: Simulated seconds per second.
+    #: Simulated seconds per second, and events per second.
     speed: float | None = None
-
-    def left(self, now: float, usual: float) -> float:
-        """Return the seconds that this run still needs, where a run usually takes so many."""
-        if self.percent is None or self.percent < TELLING_PERCENT:
-            return max(0.0, self.since + usual - now)
-        took = self.reported - self.since
-        return max(0.0, took * (100 - self.percent) / self.percent - (now - self.reported))
+    events_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,12 +141,12 @@ class Progress:
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds until the last run should be over, or None while too few are measured."""
-        if self.phase is not Phase.RUNNING or self.done < TELLING_RUNS:
+        if self.phase is not Phase.RUNNING:
             return None
-        usual = self.work / self.done
-        left = [running.left(now, usual) for running in self.running]
-        together = (sum(left) + self.waiting * usual) / max(1, len(self.slots))
-        return max(together, *left, 0.0)
+        under_way = [
+            estimate.UnderWay(now - running.since, running.percent, now - running.reported) for running in self.running
+        ]
+        return estimate.remaining(self.waiting, under_way, len(self.slots), self.done, self.work)
 
     def after(self, event: messages.AnyEvent, now: float) -> "Progress":
         """Return where the campaign stands after an event of it."""
@@ -223,4 +211,11 @@ def _with(runs: int, run: int, is_one: bool) -> int:
 def _heard(at: Running | None, event: messages.RunProgressed, now: float) -> Running | None:
     if at is None or at.run != event.run:
         return at
-    return replace(at, reported=now, sim_time=event.sim_time, percent=event.percent, speed=event.speed)
+    return replace(
+        at,
+        reported=now,
+        sim_time=event.sim_time or None,  # nothing was told yet
+        percent=event.percent,
+        speed=event.speed,
+        events_per_second=event.events_per_second,
+    )

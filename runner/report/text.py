@@ -44,6 +44,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole:02} s" if minutes else f"{whole} s"
 
 
+def in_order(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts lab2 before lab10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d{1,18})", name)]
+
+
+def is_drawable(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Say whether a picture can be drawn anew in its place: on a terminal that is more than a printer."""
+    return stream.isatty() and environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def rate(events: float | None) -> str:
+    """Return events per second as people say them: ``1.2M ev/s``, ``950k ev/s``, ``12 ev/s``; empty if not known."""
+    if events is None:
+        return ""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if events >= 0.9995 * factor:
+            value = events / factor
+            return f"{value:.1f}{unit} ev/s" if value < 9.95 else f"{value:.0f}{unit} ev/s"
+    return f"{events:.0f} ev/s"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number of things: ``1 run``, ``2 runs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

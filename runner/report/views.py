@@ -11,6 +11,7 @@ from runner.report.progress import Clock, LogPath, Progress
 from runner.report.text import (
     build_words,
     has_failed,
+    is_drawable,
     is_known,
     log_lines,
     one_line,
@@ -199,7 +200,7 @@ def view(
     if verbosity == Verbosity.QUIET:
         return QuietView(progress, stderr, log_path)
     console = (stdout or stderr) if verbosity == Verbosity.VERBOSE else None
-    if not stderr.isatty() or environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if not is_drawable(stderr, environ):
         return PlainView(progress, stderr, console, log_path)
 
     from runner.report import live  # rich takes its time to import, and nobody else needs it

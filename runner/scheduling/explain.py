@@ -74,17 +74,48 @@ def _campaign(state: CampaignState, machines: Sequence[MachineStatus], all_state
     slots = f"{_count(working, 'slot')} work{'s' if working == 1 else ''} on the campaign" if working else ""
     over = f"{len(state.over)} of {_count(state.total, 'run')} {'is' if state.total == 1 else 'are'} over"
     told = [f"{', '.join(filter(None, (over, slots)))}."]
+    return " ".join(filter(None, (*told, _rest(state, machines, all_states, load_of(all_states)))))
+
+
+def waits(
+    state: CampaignState,
+    machines: Sequence[MachineStatus],
+    all_states: Sequence[CampaignState],
+    load: Mapping[str, int],
+    now: float,
+) -> str:
+    """Return why nothing of a campaign that is under way runs; empty if something does.  ``load``: :func:`load_of`."""
+    if any(chunk.slot for chunk in state.in_flight.values()):
+        return ""
+    if state.prepared is None:
+        return _why_not_built(state, machines, now)
+    return _rest(state, machines, all_states, load)
+
+
+def load_of(all_states: Sequence[CampaignState]) -> Counter[str]:
+    """Return how many chunks each machine has."""
+    return Counter(chunk.host for state in all_states for chunk in state.in_flight.values())
+
+
+def _rest(
+    state: CampaignState,
+    machines: Sequence[MachineStatus],
+    all_states: Sequence[CampaignState],
+    load: Mapping[str, int],
+) -> str:
+    """Return what is to become of the runs that no slot works on; empty if there is nothing to be said."""
+    told = ""
     if state.cancelled:
-        told.append("It is cancelled: it ends when what runs has ended and its results are at the head.")
+        told = "It is cancelled: it ends when what runs has ended and its results are at the head."
     elif state.waiting:
-        told.append(f"{_waits(len(state.waiting))}: {_why_waiting(state, machines, all_states)}")
+        told = f"{_waits(len(state.waiting))}: {_why_waiting(state, machines, all_states, load)}"
     elif queued := Counter(chunk.host for chunk in state.in_flight.values() if not chunk.slot):
-        told.append(f"The rest is in the queue of {_and(sorted(queued))}, and begins when a slot there is free.")
+        told = f"The rest is in the queue of {_and(sorted(queued))}, and begins when a slot there is free."
     elif state.expected:
-        told.append(f"The results of {_and(sorted(state.expected))} are on their way to the head.")
+        told = f"The results of {_and(sorted(state.expected))} are on their way to the head."
     elif state.hopeless:
-        told.append(f"{_and(sorted(state.hopeless)).capitalize()} was lost too often and is about to be given up.")
-    return " ".join(told)
+        told = f"{_and(sorted(state.hopeless)).capitalize()} was lost too often and is about to be given up."
+    return told
 
 
 # ---- one run -----------------------------------------------------------------------------------------------------
@@ -107,7 +138,7 @@ def _run(state: CampaignState, run: int, machines: Sequence[MachineStatus], all_
         return f"Run {run} does not run, as the campaign is cancelled."
     before = next((place for place, waiting in enumerate(state.waiting) if waiting.run == run), len(state.waiting))
     place = f"waits behind {_count(before, 'other run')}" if before else "is the next that waits"
-    return f"Run {run} {place}: {_why_waiting(state, machines, all_states)}"
+    return f"Run {run} {place}: {_why_waiting(state, machines, all_states, load_of(all_states))}"
 
 
 def _in_flight(state: CampaignState, attempt: Attempt, chunk: InFlight) -> str:
@@ -146,7 +177,12 @@ def _past(past: Past) -> str:
 # ---- why runs wait -----------------------------------------------------------------------------------------------
 
 
-def _why_waiting(state: CampaignState, machines: Sequence[MachineStatus], all_states: Sequence[CampaignState]) -> str:
+def _why_waiting(
+    state: CampaignState,
+    machines: Sequence[MachineStatus],
+    all_states: Sequence[CampaignState],
+    load: Mapping[str, int],
+) -> str:
     """Return why the runs that wait are not given to a machine."""
     limit = state.campaign.jobs
     if limit is not None and len(state.in_flight) >= limit:
@@ -158,8 +194,7 @@ def _why_waiting(state: CampaignState, machines: Sequence[MachineStatus], all_st
     ready = [machine.name for machine in machines if machine.state == "ready" and _slots(machine)]
     if not ready:
         return f"no machine takes runs. {troubled}".strip()
-    load = Counter(chunk.host for other in all_states for chunk in other.in_flight.values())
-    if any(load[machine.name] < _slots(machine) for machine in machines if machine.name in ready):
+    if any(load.get(machine.name, 0) < _slots(machine) for machine in machines if machine.state == "ready"):
         return f"there is a free slot, and the next is given out within seconds. {troubled}".strip()
     rivals = sorted(other.campaign.id for other in all_states if other is not state and other.in_flight)
     shared = f", which campaign {_and(rivals)} {'uses' if len(rivals) == 1 else 'use'} too" if rivals else ""

@@ -124,3 +124,17 @@ def note_queued(state: CampaignState, chunks: set[str], now: float) -> None:
 def is_build_lost(state: CampaignState, now: float) -> bool:
     """Say whether nothing has been heard of a campaign's build job for too long."""
     return state.prepared is None and not state.cancelled and now - state.build_renewed > LEASE
+
+
+def pointless(state: CampaignState) -> list[str]:
+    """Return the chunks at which slots work although other executions have brought what is left of them to an end."""
+    return [
+        key
+        for key, chunk in state.in_flight.items()
+        if chunk.slot and chunk.left and all(_is_beaten(state, attempt) for attempt in chunk.left)
+    ]
+
+
+def _is_beaten(state: CampaignState, attempt: Attempt) -> bool:
+    outcome = state.over.get(attempt.run)
+    return outcome is not None and outcome.attempt != attempt.number

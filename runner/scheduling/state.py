@@ -1,11 +1,11 @@
 """One campaign as the foreman sees it, and what events do to it."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from runner.messages import ChunkEnded, RunProgressed, RunStarted
-from runner.model import Attempt, Campaign, Outcome, Past, Prepared
+from runner.model import Attempt, Campaign, Kind, Outcome, Past, Prepared
 from runner.scheduling.sharing import is_shareable
 
 #: Losses after which a run is given up: of its worker, or of its files; and of all kinds together.
@@ -73,9 +73,14 @@ class CampaignState:
     #: What was told last of runs that are under way.
     begun: dict[int, RunStarted] = field(default_factory=dict)
     progress: dict[int, RunProgressed] = field(default_factory=dict)
+    #: When that was heard, in seconds since the epoch by the head's clock.
+    since: dict[int, float] = field(default_factory=dict)
+    heard: dict[int, float] = field(default_factory=dict)
     #: Attempts that had to be made again, in the order in which they came to nothing.
     past: list[Past] = field(default_factory=list)
     over: dict[int, Outcome] = field(default_factory=dict)
+    #: How many of each kind these are.
+    kinds: Counter[Kind] = field(default_factory=Counter)
     #: May runs share a process?  None until the first outcome tells.
     shareable: bool | None = None
     #: Seconds of slots' time so far, and the runs done in it.
@@ -105,7 +110,7 @@ class CampaignState:
     @property
     def failed(self) -> int:
         """Number of runs that are over and not done, without anybody having wanted that."""
-        return sum(outcome.kind not in ("done", "cancelled") for outcome in self.over.values())
+        return len(self.over) - self.kinds["done"] - self.kinds["cancelled"]
 
     @property
     def run_seconds(self) -> float | None:
@@ -174,19 +179,19 @@ def take_chunk_started(state: CampaignState, chunk: str, slot: str, now: float =
         found.slot, found.renewed = slot, now
 
 
-def take_run_started(state: CampaignState, event: RunStarted) -> bool:
+def take_run_started(state: CampaignState, event: RunStarted, now_is: float = 0.0) -> bool:
     """A run has begun; False if that is of no interest any more."""
     if not state.is_wanted(Attempt(event.run, event.attempt)):
         return False
-    state.begun[event.run] = event
-    state.progress.pop(event.run, None)
+    _forget_progress(state, event.run)
+    state.begun[event.run], state.since[event.run] = event, now_is
     return True
 
 
-def take_run_progressed(state: CampaignState, event: RunProgressed) -> None:
-    """A run goes on."""
-    if event.run in state.begun:
-        state.progress[event.run] = event
+def take_run_progressed(state: CampaignState, event: RunProgressed, now_is: float = 0.0) -> None:
+    """A run goes on; of one that a foreman before this one heard begin, that alone is known."""
+    if event.run in state.latest and event.run not in state.over:
+        state.progress[event.run], state.heard[event.run] = event, now_is
 
 
 def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0, now_is: float = 0.0) -> list[Past]:
@@ -338,7 +343,12 @@ def _has_begun(state: CampaignState, attempt: Attempt) -> bool:
 
 
 def _forget_way(state: CampaignState, run: int) -> None:
-    for told in (state.expected, state.begun, state.progress):
+    state.expected.pop(run, None)
+    _forget_progress(state, run)
+
+
+def _forget_progress(state: CampaignState, run: int) -> None:
+    for told in (state.begun, state.progress, state.since, state.heard):
         told.pop(run, None)
 
 
@@ -375,21 +385,8 @@ def take_cancel(state: CampaignState, reason: str = "") -> None:
     state.in_flight = {key: chunk for key, chunk in state.in_flight.items() if chunk.slot}
 
 
-def pointless(state: CampaignState) -> list[str]:
-    """Return the chunks at which slots work although other executions have brought what is left of them to an end."""
-    return [
-        key
-        for key, chunk in state.in_flight.items()
-        if chunk.slot and chunk.left and all(_is_beaten(state, attempt) for attempt in chunk.left)
-    ]
-
-
-def _is_beaten(state: CampaignState, attempt: Attempt) -> bool:
-    outcome = state.over.get(attempt.run)
-    return outcome is not None and outcome.attempt != attempt.number
-
-
 def _measure(state: CampaignState, outcome: Outcome) -> None:
+    state.kinds[outcome.kind] += 1
     if outcome.kind == "done":
         state.busy_seconds += max(outcome.ended - outcome.started, 0.001)
         state.measured += 1

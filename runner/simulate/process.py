@@ -91,7 +91,7 @@ class SimulationProcess:
             self._next_pulse = time.monotonic() + PULSE
             while (status := tree.wait()) is None:
                 self._look(tail, tree)
-                self._pulse()
+                self._pulse(tree)
         # Nothing of it is left that could write to its files.
         self._private.open_up()
         while self._look(tail, tree):
@@ -164,16 +164,25 @@ class SimulationProcess:
                         current.output = Tail(Path(path))
                         return
 
-    def _pulse(self) -> None:
-        """Report progress about once a second."""
-        if time.monotonic() < self._next_pulse or not self._begun:
+    def _pulse(self, tree: ProcessTree) -> None:
+        """Report progress about once a second; what a run takes is told of one that says nothing, too."""
+        now = time.monotonic()
+        if now < self._next_pulse or not self._begun:
             return
-        self._next_pulse = time.monotonic() + PULSE
-        if status := self._begun[-1].status:
-            run = self._begun[-1].attempt.run
-            self._place.line.post(
-                RunProgressed(self._work.campaign.id, run, status.sim_time, status.percent, status.speed)
+        self._next_pulse = now + PULSE
+        run = self._begun[-1].attempt.run
+        told = self._begun[-1].progress(now) or omnetpp.Status(0.0)
+        self._place.line.post(
+            RunProgressed(
+                self._work.campaign.id,
+                run,
+                told.sim_time,
+                told.percent,
+                told.speed,
+                told.events_per_second,
+                tree.memory(),
             )
+        )
 
     # ---- what became of the runs ----
 

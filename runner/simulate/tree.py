@@ -67,6 +67,10 @@ class ProcessTree:
         """The run tells its simulation time, in seconds."""
         self._limits.note(sim_time, time.monotonic())
 
+    def memory(self) -> int:
+        """Return the bytes of main memory that all its processes take."""
+        return memory.resident(shell.family({self._process.pid} | (shell.strays() - self._others)))
+
     def wait(self) -> int | None:
         """Return the exit status, or None if it runs on after a while; end it if it has to be."""
         status = self._process.wait(LOOK)
@@ -94,11 +98,10 @@ class ProcessTree:
         """Return the bytes of memory that it takes; of its main process alone, unless a closer look is due."""
         if not self._weighs:
             return 0
-        pids = {self._process.pid}
         if now >= self._next_close_look:
             self._next_close_look = now + CLOSE_LOOK
-            pids = shell.family(pids | (shell.strays() - self._others))
-        return memory.resident(pids)
+            return self.memory()
+        return memory.resident({self._process.pid})
 
 
 def _was_killed(status: int) -> bool:

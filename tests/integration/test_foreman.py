@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +30,10 @@ from runner.messages import (
     CampaignPrepared,
     CampaignRefused,
     Campaigns,
+    CampaignStatus,
     CampaignTaken,
     Cancel,
+    Changed,
     ChunkEnded,
     ChunkStarted,
     Collected,
@@ -39,9 +43,11 @@ from runner.messages import (
     Explain,
     Explained,
     Follow,
+    Heard,
     Held,
     HostReport,
     HostUp,
+    Overview,
     ProductMissing,
     Products,
     PruneProducts,
@@ -49,10 +55,13 @@ from runner.messages import (
     Resume,
     RunCommitted,
     RunDelivered,
+    RunProgressed,
+    RunStarted,
     SlotDied,
     Submit,
+    Watch,
 )
-from runner.model import Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, decode, encode
+from runner.model import PROTOCOL, Attempt, Chunk, Kind, Limits, Outcome, Prepared, Run, decode, encode
 from runner.paths import AttemptPaths, LabPaths, attempt_parcel
 from tests.conftest import eventually
 from tests.integration.test_job_queue import campaign, queued
@@ -965,3 +974,79 @@ def test_products_are_listed_and_those_go_that_nobody_needs(world: World) -> Non
     assert isinstance(left, Products)
     assert ([one.key for one in left.products], left.removed, left.freed, left.held) == (["k"], 1, 2000, 0)
     assert len(list(world.paths.contents.iterdir())) == 1
+
+
+# ---- who watches the lab -------------------------------------------------------------------------------------------
+
+
+def told(watcher: ForemanClient, kind: type[T]) -> list[T]:
+    """Return what a watcher has been told of a kind since it was asked for last."""
+    found = []
+    while (message := watcher.receive(Heard)) is not None:
+        found.append(message)
+    return [message for message in found if isinstance(message, kind)]
+
+
+def test_a_watcher_is_told_how_the_lab_is_and_then_what_changes(world: World) -> None:
+    # Given a campaign of which a run has begun
+    chunk = world.begin(runs=2)
+    world.workers.post(RunStarted("c1", 0, 1, "red", "slot1", 1.0))
+    world.workers.post(RunProgressed("c1", 0, 1.5, 14.0, 2.0, 1e6, 5 << 20))
+    eventually(lambda: len(world.heard(RunProgressed)) == 1, "that the foreman has heard of it")
+    # When somebody watches
+    began = time.time()
+    watcher = world.visitor()
+    overview = watcher.ask(Watch())
+    # Then it is told of all of it, since when, and by which foreman
+    assert isinstance(overview, Overview)
+    assert (overview.protocol, overview.incarnation) == (PROTOCOL, world.other.status().incarnation)
+    ((red,), (shown,)) = overview.machines, overview.campaigns
+    assert [(slot.slot, slot.run, slot.percent, slot.events_per_second) for slot in red.slots] == [
+        ("slot1", 0, 14.0, 1e6)
+    ]
+    assert began - 60 < red.slots[0].since <= overview.time
+    assert (shown.id, shown.phase, shown.done, shown.total, shown.waiting) == ("c1", "running", 0, 2, "")
+    # When the run ends, then it is told of that, and no more than it has to be
+    world.deliver(chunk.attempts[0])
+    changes: list[Changed] = []
+
+    def campaigns() -> list[CampaignStatus]:
+        changes.extend(told(watcher, Changed))
+        return [one for each in changes for one in each.campaigns]
+
+    eventually(lambda: any(one.done for one in campaigns()), "that it is done")
+    # When the campaign has ended, then that is told, and that it is at home
+    world.client.ask(Cancel("c1"))
+    world.holds = ()
+    world.workers.post(ChunkEnded("c1", chunk.id, "red"))
+    eventually(world.has_ended, "the end")
+    world.other.ask(Collected("c1"))
+    eventually(lambda: any(one.collected for one in campaigns()), "that it is at home")
+    # … and who comes then, or asks again, is told of it still
+    again = watcher.ask(Watch())
+    assert isinstance(again, Overview)
+    assert [(one.id, one.phase, one.collected) for one in again.campaigns] == [("c1", "cancelled", True)]
+    watcher.close()
+
+
+def test_watchers_are_told_at_most_ten_times_a_second(world: World) -> None:
+    # Given somebody who watches
+    world.begin()
+    world.workers.post(RunStarted("c1", 0, 1, "red", "slot1", 1.0))
+    watcher = world.visitor()
+    watcher.ask(Watch())
+    # When a run tells of its progress much more often
+    for number in range(1, 400):
+        world.workers.post(RunProgressed("c1", 0, float(number), None, None))
+        eventually(lambda number=number: len(world.heard(RunProgressed)) >= number, "that it is heard")  # type: ignore[misc]
+    changes: list[Changed] = []
+
+    def last() -> float:
+        changes.extend(told(watcher, Changed))
+        return max((slot.sim_time for each in changes for red in each.machines for slot in red.slots), default=0.0)
+
+    # Then the last is told, and between two times there is a tenth of a second
+    eventually(lambda: last() == 399.0, "the last")
+    times = [change.time for change in changes]
+    assert min(after - before for before, after in pairwise(times)) > 0.09
+    watcher.close()

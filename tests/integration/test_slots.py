@@ -22,6 +22,7 @@ from runner.messages import (
     Held,
     HostUp,
     ProductMissing,
+    RunProgressed,
     RunStarted,
     SlotDied,
 )
@@ -40,6 +41,29 @@ def host(tmp_path: Path) -> Iterator[Host]:
     needs("redis-server")
     with running_host(tmp_path / "home") as host:
         yield host
+
+
+# ---- while a run runs --------------------------------------------------------------------------------------------
+
+
+def test_a_run_s_progress_and_the_memory_of_all_its_processes_are_told(host: Host) -> None:
+    # Given a run that prints what Cmdenv prints in express mode, and has a child that takes 50 MB
+    host.campaign(
+        """
+        python3 -c 'import signal; taken = b"x" * 50_000_000; signal.pause()' &
+        echo '** Event #256   t=1.5   Elapsed: 1s (0m 01s)  14% completed  (14% total)'
+        echo '     Speed:     ev/sec=1.5e+06   simsec/sec=2   ev/simsec=500'
+        sleep 60
+        """
+    )
+    # When it runs
+    host.put(0)
+    # Then time, percentage and speeds are told, with the memory that it takes in all
+    eventually(lambda: any(told.memory > 50_000_000 for told in host.events(RunProgressed)), "that the memory is told")
+    told = host.events(RunProgressed)[-1]
+    assert (told.campaign, told.run, told.sim_time, told.percent) == ("c1", 0, 1.5, 14.0)
+    assert (told.speed, told.events_per_second) == (2.0, 1.5e6)
+    assert told.memory < 200_000_000
 
 
 # ---- before a run begins -----------------------------------------------------------------------------------------
