@@ -1,5 +1,6 @@
 """The sentences that all views share, and how text of others is made fit for a terminal."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest

@@ -104,8 +104,8 @@ class App:
             Route("/campaigns/{campaign}/resume", self._resume, methods=["POST"]),
             Route("/campaigns/{campaign}/logs/{stream}", self._log),
             Route("/campaigns/{campaign}/logs/{stream}/live", self._live),
-            Route("/campaigns/{campaign}/runs/{run:int}", self._run),
-            Route("/campaigns/{campaign}/runs/{run:int}/files/{number:int}", self._file),
+            Route("/campaigns/{campaign}/runs/{run}", self._run),
+            Route("/campaigns/{campaign}/runs/{run}/files/{number}", self._file),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _explained, LabFailed: _explained})
 
@@ -205,7 +205,7 @@ class App:
 
     async def _run(self, request: Request) -> Response:
         campaign = self._known(request.path_params["campaign"])
-        return _json(await asyncio.to_thread(self._left, campaign.id, request.path_params["run"]))
+        return _json(await asyncio.to_thread(self._left, campaign.id, _number(request, "run")))
 
     def _left(self, campaign: str, run: int) -> RunView:
         store = self._paths.campaign(campaign)
@@ -231,9 +231,9 @@ class App:
 
     async def _file(self, request: Request) -> Response:
         """Send a file that the record of a run names."""
-        campaign, number = self._known(request.path_params["campaign"]), request.path_params["number"]
+        campaign, number = self._known(request.path_params["campaign"]), _number(request, "number")
         store = self._paths.campaign(campaign.id)
-        outcome = await asyncio.to_thread(results.record, store, request.path_params["run"])
+        outcome = await asyncio.to_thread(results.record, store, _number(request, "run"))
         if outcome is not None and number < len(outcome.files):
             path = outcome.files[number].path
             found = downloads.opened(store.root, downloads.place_of(store, outcome).file(path))
@@ -258,6 +258,14 @@ def _stream(name: str) -> str:
         except ValueError as error:
             raise HTTPException(404, str(error)) from None
     return name
+
+
+def _number(request: Request, name: str) -> int:
+    """Return a number that stands in the path.  Raises HTTPException for what is none."""
+    text: str = request.path_params[name]
+    if re.fullmatch("[0-9]{1,9}", text):
+        return int(text)
+    raise HTTPException(404, f"{name} {harmless(text[:50])} is no number")
 
 
 def _json(value: object, status: int = 200) -> Response:

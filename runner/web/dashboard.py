@@ -6,6 +6,7 @@ do for that.  So it gets only those requests that show something, and RQ reads J
 
 import re
 from functools import cached_property
+from pathlib import Path
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,7 +48,7 @@ class Dashboard:
         from runner import job_queue
 
         job_queue.read_json_alone()
-        app = flask.Flask("runner.web.dashboard", static_folder=None)
+        app = flask.Flask(__name__, static_folder=str(Path(web.__file__).parent / "static"))  # its pages ask for it so
         app.config.from_object(default_settings)
         app.config["RQ_DASHBOARD_REDIS_URL"] = job_queue.url(self._redis, self._password, self._authority)
         app.config["RQ_DASHBOARD_DISABLE_DELETE"] = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -93,10 +94,10 @@ class Logs:
 
 def parsed(stream: str) -> tuple[int, int]:
     """Return run and attempt of a stream's name.  Raises ValueError for any other name."""
-    run, dot, attempt = stream.removeprefix("run-").partition(".")
-    if not (stream.startswith("run-") and dot and run.isdecimal() and attempt.isdecimal() and stream.isascii()):
-        raise ValueError(f"{stream!r} is no run's log")
-    return int(run), int(attempt)
+    found = re.fullmatch(r"run-([0-9]{1,9})\.([0-9]{1,9})", stream)
+    if found is None:
+        raise ValueError(f"{stream[:50]!r} is no run's log")
+    return int(found[1]), int(found[2])
 
 
 def _block(file: Path, offset: int) -> bytes:
