@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from runner.messages import HostReport, MachineStatus, SlotStatus
 from runner.paths import LabPaths
 from runner.web import whereabouts
@@ -22,8 +20,6 @@ from runner.web.people import own_token
 from tests.conftest import eventually
 from tests.lab_fixture import ROOT
 from tests.played_lab import PlayedForeman
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
@@ -170,13 +166,3 @@ def web_lab() -> Iterator[WebLab]:
 def machine(name: str, slots: int, runs: Sequence[SlotStatus] = (), state: str = "ready") -> MachineStatus:
     report = HostReport(name, slots, load=1.5, memory_free=5 << 30, memory_total=8 << 30, disk_free=90 << 30)
     return MachineStatus(report, name, len(runs), state, slots=tuple(runs))
-
-
-def browser_path() -> str:
-    """Return where the browser is; skip a test where there is none, but fail where all has to be there (CI=true)."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed")
-        pytest.skip("chromium is not installed")
-    return found

@@ -27,6 +27,6 @@ export async function draw(campaign, run) {
   });
   const head = element("thead", {}, element("tr", {}, ...["File", "Size", "Where"].map((text) => element("th", { scope: "col", textContent: text }))));
   const table = element("table", {}, element("caption", { textContent: `Files of run ${run}` }), head, element("tbody", {}, ...rows));
-  const box = element("div", { className: "wide", tabIndex: 0, role: "region", aria: { label: `Files of run ${run}` } }, table);
+  const box = element("div", { className: "wide", tabIndex: 0, role: "group", aria: { label: `Files of run ${run}` } }, table);
   return [...nodes, box];
 }
