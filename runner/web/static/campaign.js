@@ -1,6 +1,6 @@
 // One campaign: how it stands, its runs, and what can be done about it.
 
-import { arrange, byId, clock, count, duration, element, show } from "./dom.js";
+import { arrange, byId, clock, count, duration, element, set, show } from "./dom.js";
 import { standing, statusOf } from "./campaigns.js";
 import * as log from "./log.js";
 import * as timeline from "./timeline.js";
@@ -161,11 +161,11 @@ function drawRow(row, [number, values]) {
   const [first, state, where, time, its, error] = row.cells;
   const link = first.firstChild;
   show(link, `#${number}`);
-  if (bar) link.href = `#/c/${id}/run/${number}.${bar[1]}`;
+  if (bar) set(link, "href", `${location.origin}/#/c/${id}/run/${number}.${bar[1]}`);
   else link.removeAttribute("href");
   const kind = bar ? bar[6] : "waiting";
   show(state, bar && bar[1] > 1 ? `${kind} (attempt ${bar[1]})` : kind);
-  state.className = `k-${bar ? timeline.kindOf(kind) : "waiting"}`;
+  set(state, "className", `k-${bar ? timeline.kindOf(kind) : "waiting"}`);
   show(where, bar ? `${bar[2]} ${bar[3]}` : "");
   show(time, bar ? (bar[5] === null ? `since ${clock(bar[4])}` : duration(bar[5] - bar[4])) : "");
   show(its, values);
