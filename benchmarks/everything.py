@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.compiling import compiling
 from benchmarks.local import Bench, aloha_against_opp_runall, waiting_runs, what_is_built
 from benchmarks.memory import memory
+from benchmarks.page import page
 from benchmarks.products import distribution
 from benchmarks.submitting import submitting
 
@@ -24,6 +25,7 @@ def main(rounds: int) -> None:
                 compiling(bench, rounds),
                 distribution(bench.folder / "products", rounds),
                 memory(bench),
+                page(4 * rounds),
             )
             for line in chain.from_iterable(more):
                 print(line, flush=True)
