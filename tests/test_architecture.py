@@ -20,15 +20,18 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {"commands", "help_texts", "runall", "campaign_command"},
     ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
-    ("the stories: a campaign, and machines that become a lab", {"campaign", "provision"}),
+    (
+        "the stories: a campaign, machines that become a lab, and the way to the web page",
+        {"campaign", "provision", "web_page"},
+    ),
     ("how a campaign is followed", {"following"}),
     ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "status"}),
     ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     (
-        "the head's stage, the two jobs, and what a machine finds out about itself",
-        {"foreman", "build", "simulate", "self_check"},
+        "the head's stage, the two jobs, what a machine finds out about itself, and the web page's server",
+        {"foreman", "build", "simulate", "self_check", "web"},
     ),
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake", "ledger"}),
     (
@@ -80,7 +83,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what the parts say to each other", {"messages"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate"},
+        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "harmless", "checksums", "estimate"},
     ),
 )
 
@@ -113,6 +116,9 @@ SPEAK_ZEROMQ = {
     "knock",
     "self_check",
     "doctor.client",
+    "web.hearing",
+    "web.logs",
+    "web.service",
 }
 
 #: Everything that starts a process.
@@ -308,7 +314,7 @@ def test_listing_the_commands_waits_for_nothing() -> None:
     # Given the commands, when they are loaded, as for --list and --help
     loaded = loaded_by("import tasks")
     # Then nothing that takes time to import is there
-    assert not loaded & {"rq", "redis", "zmq", "rich", "msgspec"}
+    assert not loaded & {"rq", "redis", "zmq", "rich", "msgspec", "starlette", "uvicorn", "flask"}
 
 
 @pytest.mark.parametrize(

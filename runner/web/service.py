@@ -28,7 +28,8 @@ def serve(machine: Machine) -> None:
     paths = machine.paths
     paths.web.mkdir(parents=True, exist_ok=True, mode=0o700)
     wanted = _wanted(machine)
-    page, shown = _listening(wanted.page), _listening(wanted.dashboard)
+    may_be_others = machine.settings is None
+    page, shown = (_listening(port, may_be_others) for port in (wanted.page, wanted.dashboard))
     found = WebFile(os.getpid(), page.getsockname()[1], shown.getsockname()[1])
     app = _app(machine, found)
     config = uvicorn.Config(
@@ -56,14 +57,14 @@ def _wanted(machine: Machine) -> WebFile:
     return read(machine.paths.web_file) or WebFile(0, 0, 0)
 
 
-def _listening(port: int) -> socket.socket:
-    """Return a socket at a port of the loopback interface, or at any if somebody has that one."""
-    for wanted in (port, 0):
-        try:
-            return socket.create_server(("127.0.0.1", wanted))
-        except OSError as error:
-            log.warning("port %d of the web page cannot be had: %s", wanted, error)
-    raise LabFailed("no port for the web page can be had")
+def _listening(port: int, may_be_another: bool) -> socket.socket:
+    """Return a socket at a port of the loopback interface.  Raises LabFailed if somebody has it."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        if port and may_be_another:
+            return _listening(0, may_be_another)
+        raise LabFailed(f"port {port} of the web page cannot be had: {error}") from None
 
 
 def _app(machine: Machine, found: WebFile) -> ASGIApp:
