@@ -59,7 +59,7 @@ def _of_picture(lab: WebLab, window: Window, rounds: int, name: str) -> Iterator
             percent = float(next(percents))
             changed = synthetic_lab.machines(lambda _: 1000.0)[:machines]
             told = [replace(one, slots=tuple(replace(slot, percent=percent) for slot in one.slots)) for one in changed]
-            lab.foreman.change(*told)
+            lab.change(*told)
 
         return speak
 

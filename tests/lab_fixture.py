@@ -56,10 +56,14 @@ class LocalLab:
         own = {"LABFLEET_HOME": str(self.home), "LABFLEET_SLOTS": "2", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
         return {**os.environ, **own, **self.variables, **(more or {})}
 
+    def argv(self, *words: str) -> list[str]:
+        """Return the program that a person starts with ``labfleet WORDS``."""
+        return [sys.executable, "-c", _CLIENT, *words]
+
     def start(self, *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Start ``labfleet WORDS`` in a folder."""
         return subprocess.Popen(
-            [sys.executable, "-c", _CLIENT, *words],
+            self.argv(*words),
             cwd=cwd,
             env=self.environment(env),
             stdin=subprocess.DEVNULL,

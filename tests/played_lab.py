@@ -3,8 +3,7 @@
 import _thread
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import zmq
@@ -43,7 +42,7 @@ from runner.messages import (
     Submit,
     Watch,
 )
-from runner.model import Campaign, Kind, Outcome, Prepared, Run, decode, encode
+from runner.model import PROTOCOL, Campaign, Kind, Outcome, Prepared, Run, decode, encode
 from runner.notes import Notes
 from runner.paths import LabPaths
 from runner.report import View
@@ -77,8 +76,9 @@ class PlayedForeman:
         self.campaigns: dict[str, Campaign] = {}
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
-        #: The machines that an overview has.
+        #: The machines that an overview has, if not one that is away; and the head's clock.
         self.machines: dict[str, MachineStatus] = {}
+        self.clock: Callable[[], float] = lambda: 100.0
         self._followers: set[bytes] = set()
         self._watchers: set[bytes] = set()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -94,10 +94,9 @@ class PlayedForeman:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
 
-    def change(self, *machines: MachineStatus, campaigns: Sequence[CampaignStatus] = (), gone: str = "") -> None:
-        """Let machines and campaigns be otherwise, and one go, for those who watch."""
-        self.machines |= {one.name: one for one in machines}
-        self._do(lambda: self._change(Changed(time.time(), machines, tuple(campaigns), (gone,) if gone else ())))
+    def change(self, changed: Changed) -> None:
+        """Tell the watchers what has changed of the lab."""
+        self._do(lambda: self._change(changed))
 
     def reopen(self, campaign: str) -> None:
         """Let a campaign that has ended go on, as when somebody resumes it."""
@@ -130,6 +129,10 @@ class PlayedForeman:
         self._context.destroy(linger=0)
 
     # ---- the thread
+
+    def _change(self, changed: Changed) -> None:
+        for client in self._watchers:
+            self._send(client, changed)
 
     def _do(self, order: Callable[[], None]) -> None:
         done = threading.Event()
@@ -185,8 +188,9 @@ class PlayedForeman:
                 self._send(client, Accepted())
             case Watch():
                 self._watchers.add(client)
-                machines = tuple(self.machines.values())
-                self._send(client, Overview(6, time.time(), machines, self._statuses(), self.incarnation))
+                machine = MachineStatus(None, "w1", 0, "away", f"told by the {self.incarnation}")
+                machines = tuple(self.machines.values()) or (machine,)
+                self._send(client, Overview(PROTOCOL, self.clock(), machines, self._statuses(), self.incarnation))
             case AskMachines():
                 found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
                 self._send(client, Machines(tuple(found), "", ""))
@@ -231,10 +235,6 @@ class PlayedForeman:
             self.history[campaign].append(event)
             for client in self._followers:
                 self._send(client, event)
-
-    def _change(self, changed: Changed) -> None:
-        for client in self._watchers:
-            self._send(client, changed)
 
     def _tell_all(self, client: bytes, campaign: str) -> None:
         self._followers.add(client)

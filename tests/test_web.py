@@ -224,13 +224,13 @@ def test_who_looks_is_told_the_lab_and_then_what_changes(lab: WebLab, campaign: 
         assert campaign.id in {one["id"] for one in first["campaigns"]}
         # When a run begins on one of them, then that one is told, and nothing else
         run = SlotStatus("slot1", campaign.id, 3, 1, 1.0, 12.5, events_per_second=1000.0)
-        lab.foreman.change(machine("w1", 2, [run]))
+        lab.change(machine("w1", 2, [run]))
         then = events.until("lab")
         assert not then["everything"]
         assert [(one["name"], one["runs"][0]["percent"]) for one in then["machines"]] == [("w1", 12.5)]
         assert then["campaigns"] == []
         # When a campaign is not shown any more, then that is told
-        lab.foreman.change(gone=campaign.id)
+        lab.change(gone=campaign.id)
         assert events.until("lab")["gone"] == [["campaign", campaign.id]]
 
 

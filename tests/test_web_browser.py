@@ -46,7 +46,7 @@ def test_what_changes_in_a_large_lab_costs_what_has_changed(browser: Browser, la
         )
         # When one machine's runs go on, then a change per slot is drawn and little else
         (one,) = (one for one in synthetic_lab.machines(lambda _: 1000.0) if one.name == "w007")
-        lab.foreman.change(replace(one, slots=tuple(replace(slot, percent=77.0) for slot in one.slots)))
+        lab.change(replace(one, slots=tuple(replace(slot, percent=77.0) for slot in one.slots)))
         window.wait("document.body.textContent.includes('77 %')", "the change")
         assert window.page.evaluate("window.count") < 5 * synthetic_lab.SLOTS
         # When a run of the campaign ends, then the table and the timeline are not drawn anew for the other 9,999

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.messages import HostReport, MachineStatus, SlotStatus
+from runner.messages import CampaignStatus, Changed, HostReport, MachineStatus, SlotStatus
 from runner.paths import LabPaths
 from runner.web import whereabouts
 from runner.web.people import own_token
@@ -42,11 +43,17 @@ class WebLab:
         self.home, self.paths = home, LabPaths(home)
         self.paths.sockets.mkdir(mode=0o700, parents=True)
         self.foreman = PlayedForeman(self.paths.sockets, self.paths)
+        self.foreman.clock = time.time
         self._environment = {**os.environ, "LABFLEET_HOME": str(home), "PYTHONPATH": str(ROOT)}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         for role in ("hub", "web"):
             self.start(role)
         self.found = self.whereabouts()
+
+    def change(self, *machines: MachineStatus, campaigns: Sequence[CampaignStatus] = (), gone: str = "") -> None:
+        """Let machines and campaigns be otherwise, and a campaign go, for those who watch."""
+        self.foreman.machines |= {one.name: one for one in machines}
+        self.foreman.change(Changed(time.time(), machines, tuple(campaigns), (gone,) if gone else ()))
 
     def start(self, role: str) -> None:
         command = [sys.executable, "-m", "runner.services", role]

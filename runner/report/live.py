@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -125,7 +126,9 @@ class LiveView:
         rows = height // 2 if self._console_above else height - SPARE_ROWS
         told = self._unheard or ("" if self._progress.running else one_line(self._why))
         said = wrap(told, max(20, self._screen.width - 3))
-        self._live.update(picture(self._progress, self._clock(), max(1, rows), said), refresh=True)
+        drawn = picture(self._progress, self._clock(), max(1, rows), said)
+        # The terminal shows ^C behind the last row, which must not break for that.
+        self._live.update(Constrain(drawn, self._screen.width - len("^C")), refresh=True)
 
     def close(self) -> None:
         """Remove the picture; the lines above it stay."""

@@ -89,7 +89,7 @@ def _rank(word: str, words: tuple[str, ...]) -> int:
 
 
 def headline(picture: Picture, now: float) -> str:
-    """Return the lab in one line: ``the local lab at 14:03:22: 1 machine, 2 of 2 slots busy, 1 campaign under way``."""
+    """Return the lab in one line: ``the local lab at 14:03:22: 1 machine, 2/2 slots busy, 1 campaign under way``."""
     machines = picture.machines.values()
     slots = sum(machine.report.slots for machine in machines if machine.report and machine.state != "away")
     busy = sum(len(machine.slots) for machine in machines)
@@ -99,7 +99,7 @@ def headline(picture: Picture, now: float) -> str:
     trouble = f" ({', '.join(troubles)})" if troubles else ""
     at = time.strftime("%H:%M:%S", time.localtime(now))
     under_way = f"{count(len(picture.under_way), 'campaign')} under way"
-    told = f"{count(len(machines), 'machine')}{trouble}, {busy} of {count(slots, 'slot')} busy"
+    told = f"{count(len(machines), 'machine')}{trouble}, {busy}/{slots} slots busy"
     return f"{one_line(picture.lab)} at {at}: {told}, {under_way}"
 
 
@@ -174,7 +174,7 @@ def _campaign_lines(picture: Picture, now: float) -> Iterable[str]:
             yield f"{told}{far(status, picture.left(status.id, now))}{running}"
         else:
             at = time.strftime("%H:%M", time.localtime(status.ended))
-            yield f"{told}ended at {at}, {one_line(status.phase)}: {far(status, None)}"
+            yield f"{told}ended at {at}: {far(status, None)}"
         if status.waiting:
             yield f"  {one_line(status.waiting)}"
 

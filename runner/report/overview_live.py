@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -46,46 +47,56 @@ class LiveOverview:
 
 @dataclass
 class _Block:
-    """Rows that belong together: the first counts most."""
+    """Rows that belong together: the first counts most, then the reasons."""
 
     first: RenderableType
-    more: list[RenderableType] = field(default_factory=list)
+    reasons: list[RenderableType]
+    slots: list[RenderableType] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return 1 + len(self.more)
+        return 1 + len(self.reasons) + len(self.slots)
+
+    def rows(self, room: int) -> list[RenderableType]:
+        """Return the first row and at most so many others; slots that are left out are counted."""
+        others = [*self.reasons, *self.slots]
+        if room < len(others):
+            counts = room > len(self.reasons)
+            others = others[: room - counts]
+            if counts:
+                others.append(_row(f"    … and {len(self) - 1 - len(others)} more", "dim"))
+        return [self.first, *others]
 
 
 def shown(picture: Picture, now: float, screen: Console, said: str = "") -> RenderableType:
     """Return the lab in rows that fit a terminal, one less than it has."""
-    width, rows = screen.width, max(4, screen.height - 1)
-    top: list[RenderableType] = [_row(overview.headline(picture, now), "bold")]
+    # The terminal shows ^C behind the last row, which must not break for that.
+    width, rows = screen.width - len("^C"), max(4, screen.height - 1)
+    top = [_row(line, "bold") for line in wrap(overview.headline(picture, now), width)[:MOST_REASONS]]
     if said:
         top.append(_row(one_line(said), "yellow"))
     rows -= len(top)
     campaigns = _campaigns(picture, now, width)
-    machines = [_machine(picture, machine, now, width) for machine in picture.by_interest]
+    machines = _machines(picture, now, width)
     wanted = sum(map(len, machines))
     # Neither crowds the other out; what one does not need, the other has.
     share = max(min(rows // 2, sum(map(len, campaigns))), rows - wanted)
     of_campaigns = _fitted(campaigns, share, "campaign")
-    return Group(*top, *of_campaigns, *_fitted(machines, rows - len(of_campaigns), "machine"))
+    return Constrain(Group(*top, *of_campaigns, *_fitted(machines, rows - len(of_campaigns), "machine")), width)
 
 
 def _fitted(blocks: Sequence[_Block], rows: int, noun: str) -> list[RenderableType]:
-    """Return at most so many rows: of as many blocks as there is room for the first one, then the others in order."""
+    """Return at most so many rows: the first one of as many blocks as there is room for, and what else fits."""
     if rows <= 0 or not blocks:
         return []
     kept = blocks if len(blocks) <= rows else blocks[: rows - 1]
     left_out = len(blocks) - len(kept)
     room = rows - len(kept) - (left_out > 0)
-    parts: list[RenderableType] = []
-    for block in kept:
-        parts.append(block.first)
-        more = block.more if len(block.more) <= room else block.more[: max(0, room - 1)]
-        if len(more) < len(block.more) and room:
-            more = [*more, _row(f"    … and {len(block.more) - len(more)} more", "dim")]
-        parts += more
-        room -= len(more)
+    # What one does not need, the others have.
+    rooms, hungriest_last = {}, sorted(range(len(kept)), key=lambda at: len(kept[at]))
+    for done, at in enumerate(hungriest_last):
+        rooms[at] = min(len(kept[at]) - 1, room // (len(kept) - done))
+        room -= rooms[at]
+    parts = [row for at, block in enumerate(kept) for row in block.rows(rooms[at])]
     if left_out:
         parts.append(_row(f"… and {count(left_out, f'more {noun}')}", "dim"))
     return parts
@@ -102,9 +113,8 @@ def _campaigns(picture: Picture, now: float, width: int) -> list[_Block]:
 
 
 def _far(picture: Picture, status: CampaignStatus, now: float) -> Text:
-    words = overview.far(status, picture.left(status.id, now))
-    ended = f"{one_line(status.phase)}: " if status.ended is not None and status.total else ""
-    text = Text(ended + words, _STYLES.get(status.phase, "") if ended else "")
+    style = "" if status.ended is None else _STYLES.get(status.phase, "")
+    text = Text(overview.far(status, picture.left(status.id, now)), style)
     text.highlight_regex(r"\d+ failed", "red")
     return text
 
@@ -120,38 +130,47 @@ def _campaign(status: CampaignStatus, far: Text, widest: int, width: int) -> _Bl
 # ---- machines ----------------------------------------------------------------------------------------------------
 
 
-def _machine(picture: Picture, machine: MachineStatus, now: float, width: int) -> _Block:
+def _machines(picture: Picture, now: float, width: int) -> list[_Block]:
+    machines = picture.by_interest
+    cells = {(machine.name, slot.slot): _cells(slot, now) for machine in machines for slot in machine.slots}
+    widths = [max(map(len, column)) for column in zip(*cells.values(), strict=True)]
+    blocks = []
+    for machine in machines:
+        slots = [
+            _slot(picture, slot, list(zip(cells[machine.name, slot.slot], widths, strict=True)), width)
+            for slot in overview.slots_in_order(machine)
+        ]
+        blocks.append(_Block(_machine(machine, width), _reason(machine.reason, width), slots))
+    return blocks
+
+
+def _machine(machine: MachineStatus, width: int) -> RenderableType:
     state = Text.assemble(
         (one_line(machine.name), "bold"),
         "  ",
         (one_line(machine.state), _STYLES.get(machine.state, "")),
         f"  {overview.use(machine)}" if machine.report else "",
     )
-    first = _columns(width, (state, None), (overview.weight(machine), 22))
-    slots = [_slot(picture, slot, now, width) for slot in overview.slots_in_order(machine)]
-    return _Block(first, [*_reason(machine.reason, width), *slots])
+    return _columns(width, (state, None), (overview.weight(machine), 22))
 
 
-def _slot(picture: Picture, slot: SlotStatus, now: float, width: int) -> RenderableType:
+def _cells(slot: SlotStatus, now: float) -> tuple[str, ...]:
+    return overview.progress(slot), rate(slot.events_per_second), overview.memory(slot), overview.age(slot, now)
+
+
+def _slot(picture: Picture, slot: SlotStatus, cells: list[tuple[str, int]], width: int) -> RenderableType:
     known = picture.campaigns.get(slot.campaign)
     name = f"  {one_line(slot.slot)}  {overview.short_id(slot.campaign)} #{slot.run}"
     if known:
         name += f" {overview.title(known[1])}"
-    return _columns(
-        width,
-        (Text(name), None),
-        ("" if slot.percent is None else ProgressBar(100, slot.percent), 6),
-        (overview.progress(slot), 9),
-        (rate(slot.events_per_second), 10),
-        (overview.memory(slot), 6),
-        (overview.age(slot, now), 12),
-    )
+    bar = "" if slot.percent is None else ProgressBar(100, slot.percent)
+    return _columns(width, (Text(name), None), (bar, 6), *cells)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
 
 
-def _row(text: str, style: str = "") -> Text:
+def _row(text: str, style: str = "") -> RenderableType:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
