@@ -31,7 +31,7 @@ def see(*, browser: bool) -> None:
         lab = connection.lab
         found = lab.web_page() if isinstance(lab, RemoteLab) else _local(lab)
         address = f"http://127.0.0.1:{found.page}/enter#{_ticket(found, lab)},{found.dashboard}"
-        print(f"{lab.name}: {address}")
+        print(f"{lab.name}: {address}", flush=True)
         print("The address is good once, and for ten minutes; labfleet web gives a new one.", file=sys.stderr)
         if browser and _has_display():
             webbrowser.open(address)
