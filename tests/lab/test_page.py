@@ -11,7 +11,7 @@ from tests.lab.machines import Lab
 
 #: Follows the address that labfleet web has printed, as a browser does, and prints a line of JSON.
 BROWSER = """
-import http.client, json, sys, urllib.parse
+import http.client, json, sys, time, urllib.parse
 address, campaign = urllib.parse.urlsplit(sys.argv[1]), sys.argv[2]
 origin = {"Origin": f"http://{address.netloc}"}
 ticket, dashboard = address.fragment.split(",")
@@ -26,8 +26,8 @@ cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
 told = {"me": json.load(ask("GET", "/me", cookie)), "stranger": ask("GET", "/me", {}).status}
 told["cancel"] = ask("POST", f"/campaigns/{campaign}/cancel", {**cookie, **origin}).status
 told["dashboard"] = ask("GET", "/", cookie, port=int(dashboard)).status
-events, name = ask("GET", f"/events?campaign={campaign}", cookie), ""
-while not {"machines", "bars"} <= told.keys():
+events, deadline = ask("GET", f"/events?campaign={campaign}", cookie), time.monotonic() + 40
+while not {"machines", "bars"} <= told.keys() and time.monotonic() < deadline:
     line = events.readline()
     if line.startswith(b"data: "):
         data = json.loads(line[6:])
