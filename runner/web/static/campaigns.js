@@ -43,7 +43,8 @@ function draw(campaign) {
   show(card.waiting, campaign.waiting ?? "");
   set(card.waiting, "hidden", !campaign.waiting);
   set(card.progress, "max", campaign.total || 1);
-  set(card.progress, "value", campaign.done + campaign.failed);
+  const over = campaign.done + campaign.failed;
+  if (campaign.total && (card.progress.position < 0 || card.progress.value !== over)) card.progress.value = over;
 }
 
 function empty(campaign) {

@@ -126,8 +126,8 @@ function paint() {
   context.fillText(end, width - context.measureText(end).width - 4, height - AXIS / 2);
 }
 
-/** Say what is below the pointer. */
-function point(event) {
+/** Return the bar below the pointer, if there is one, and the name of its lane. */
+function pointed(event) {
   const box = byId("timeline");
   const context = box.querySelector("canvas").getContext("2d");
   const area = box.getBoundingClientRect();
@@ -136,11 +136,22 @@ function point(event) {
   const at = first + ((event.clientX - area.left - left) / (box.clientWidth - left - 4)) * (last - first);
   const now = Date.now() / 1000 + lag;
   const bar = lane && [...lane[1].values()].find(([, , , , started, ended]) => at >= started && at <= (ended ?? now));
-  const text = bar ? `run ${bar[0]}, attempt ${bar[1]}: ${bar[6]}, ${lane[0]}, ${duration((bar[5] ?? now) - bar[4])}` : "";
+  return [bar, lane?.[0]];
+}
+
+/** Say what is below the pointer. */
+function point(event) {
+  const [bar, name] = pointed(event);
+  const now = Date.now() / 1000 + lag;
+  const text = bar ? `run ${bar[0]}, attempt ${bar[1]}: ${bar[6]}, ${name}, ${duration((bar[5] ?? now) - bar[4])}` : "";
   show(byId("timeline-pointed"), text);
 }
 
 byId("timeline").addEventListener("pointermove", point);
+byId("timeline").addEventListener("click", (event) => {
+  const [bar] = pointed(event);
+  if (bar) location.hash = `#/c/${location.hash.split("/")[2]}/run/${bar[0]}.${bar[1]}`;
+});
 byId("timeline").addEventListener("scroll", repaint);
 addEventListener("resize", repaint);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
