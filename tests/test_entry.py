@@ -160,6 +160,14 @@ def assert_refused(answer: Answer, status: int = gate.REFUSED) -> None:
     assert re.fullmatch(rb"labfleet: .*\n", answer.stderr), answer.stderr
 
 
+def test_nobody_can_pass_for_the_head_itself(head: Head) -> None:
+    # Given the name by which foreman and hub know the head's own web page, when a login of that name joins
+    answer = head.join(curve.HEAD_ITSELF, request(key(1)))
+    # Then it is none
+    assert_refused(answer)
+    assert curve.owner(head.keys, curve.PEOPLE, key(1)) is None
+
+
 # ---- the web page -----------------------------------------------------------------------------------------------
 
 
