@@ -225,6 +225,14 @@ def machines(c: Context, json: bool = False) -> None:
     print(machine_table.as_json(found) if json else machine_table.table(found))
 
 
+@command(help={"browser": "open the browser; --no-browser prints the address only"})
+def web(c: Context, browser: bool = True) -> None:
+    """See the lab in the browser: machines, campaigns, live logs, results."""
+    from runner import web_page
+
+    web_page.see(browser=browser)
+
+
 @command(
     help={"watch": "go on, and show what changes, until Ctrl-C", "json": "machine-readable; --watch: a line per change"}
 )

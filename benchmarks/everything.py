@@ -8,6 +8,7 @@ from benchmarks.compiling import compiling
 from benchmarks.local import Bench, aloha_against_opp_runall, waiting_runs, what_is_built
 from benchmarks.logs import logs
 from benchmarks.memory import memory
+from benchmarks.page import page
 from benchmarks.products import distribution
 from benchmarks.submitting import submitting
 
@@ -26,6 +27,7 @@ def main(rounds: int) -> None:
                 distribution(bench.folder / "products", rounds),
                 memory(bench),
                 logs(bench, rounds),
+                page(4 * rounds),
             )
             for line in chain.from_iterable(more):
                 print(line, flush=True)

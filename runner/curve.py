@@ -22,6 +22,9 @@ HEARTBEAT, SILENCE = 5, 20
 
 PEOPLE, WORKERS = "people", "workers"
 
+#: Who the head's own web page is among people: no login's name begins so.  It asks for all of them.
+HEAD_ITSELF = "+head"
+
 
 @dataclass(frozen=True)
 class KeyPair:

@@ -13,7 +13,7 @@ Exists = Callable[[str], bool]
 Rule = Callable[[Any, Exists], str]
 
 #: The head's ports if the inventory names no others; those of the playbooks' role ``lab``.
-PORTS = {"redis": 7410, "foreman": 7411, "hub": 7412, "logs": 7413, "distcc": 3632}
+PORTS = {"redis": 7410, "foreman": 7411, "hub": 7412, "logs": 7413, "web": 7414, "dashboard": 7415, "distcc": 3632}
 
 #: Names of machines: they are names of queues, folders and keys, too.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from redis import Redis
@@ -19,7 +20,7 @@ from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError, StopRequested
 from rq.job import Job
-from rq.serializers import JSONSerializer
+from rq.serializers import DefaultSerializer, JSONSerializer
 from rq.worker import WorkerStatus
 
 from runner.messages import Event, WorkerEvent
@@ -68,6 +69,21 @@ def connect(url: str, password: str = "", authority: str = "") -> "Redis":
         health_check_interval=30,
         retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), 100),
     )
+
+
+def url(redis: str, password: str, authority: str) -> str:
+    """Return one URL that says all that :func:`connect` is told."""
+    if not redis.startswith("rediss:"):
+        return redis
+    scheme, _, rest = redis.partition("://")
+    user, _, place = rest.partition("@")
+    return f"{scheme}://{user}:{quote(password, safe='')}@{place}?ssl_ca_certs={quote(authority)}"
+
+
+def read_json_alone() -> None:
+    """Have RQ take nothing for a pickle in this process, whatever others of its parts would do: that runs code."""
+    DefaultSerializer.loads = staticmethod(JSONSerializer.loads)
+    DefaultSerializer.dumps = staticmethod(JSONSerializer.dumps)
 
 
 def host_queue(host: str) -> str:

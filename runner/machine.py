@@ -31,6 +31,9 @@ class Ports(Value, frozen=True):
     hub: int
     #: For the slots' logs, on the lab's network.
     logs: int
+    #: For people's browsers, on the loopback interface too: the web page, and RQ's dashboard; 0: any.
+    web: int = 0
+    dashboard: int = 0
 
 
 class HeadSettings(Value, frozen=True, tag="head", tag_field="role"):

@@ -53,6 +53,14 @@ class Welcome(Value, frozen=True):
     revision: str
 
 
+class WebWelcome(Value, frozen=True):
+    """The head's answer to ``web``: the person's token; ports on the loopback interface of page and dashboard."""
+
+    token: str
+    page: int
+    dashboard: int
+
+
 class _Join(Value, frozen=True):
     """What ``join`` reads: the client's protocol and public CURVE key."""
 
@@ -151,6 +159,23 @@ class RemoteLab(Lab):
             f"results cannot be fetched from {self._login.name}: {answer.complaint[-500:]}",
             f"they are in {self.kept(campaign)}",
         )
+
+    def web_page(self) -> WebWelcome:
+        """Return the person's token, and the ports here that lead to the lab's web page.  Raises LabFailed."""
+        answer = self._login.run(f"{ENTRY} web")
+        if answer.status != 0:
+            raise LabFailed(
+                f"{self.name} does not show its web page: {answer.complaint}",
+                "is the lab's labfleet older than this one?  Its administrator runs: labfleet provision",
+            )
+        try:
+            told: WebWelcome = decode(answer.stdout, WebWelcome)
+        except ValueError as error:
+            raise LabFailed(f"{self.name} answered what is no answer: {error}") from None
+        page, dashboard = (
+            self._tunnels.enter_context(self._login.tunnel(port)) for port in (told.page, told.dashboard)
+        )
+        return WebWelcome(told.token, page, dashboard)
 
     def close(self) -> None:
         """End the tunnels and the connection."""

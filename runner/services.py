@@ -42,6 +42,15 @@ def hub(machine: Machine) -> None:
     Hub(machine.paths, guarded=machine.settings is not None).run(machine.logs, machine.hub)
 
 
+def web(machine: Machine) -> None:
+    """Run the web page."""
+    from runner.web.service import serve
+
+    if machine.settings:
+        signal.signal(signal.SIGHUP, lambda *_: become_deployed("web"))
+    serve(machine)
+
+
 def check(machine: Machine) -> None:
     """Print what the machine finds out about itself; ``labfleet doctor`` reads it."""
     from runner import self_check
@@ -156,6 +165,7 @@ def local(machine: Machine) -> None:
         "hub": [*python, "hub"],
         "foreman": [*python, "foreman"],
         "agent": [*python, "agent"],
+        "web": [*python, "web"],
     }
     running: dict[str, shell.Process] = {}
     shell.adopt_orphans()
@@ -163,6 +173,8 @@ def local(machine: Machine) -> None:
     try:
         while True:
             for name, command in commands.items():
+                if name == "web" and not paths.web_wanted.exists():
+                    continue  # it comes when somebody wants to see it
                 process = running.get(name)
                 status = process.wait(0) if process else None
                 if name == "foreman" and status == 0:
@@ -175,12 +187,13 @@ def local(machine: Machine) -> None:
             running["foreman"].wait(1)
             shell.reap()
     finally:
-        for name in ("agent", "foreman", "hub", "redis"):
+        for name in ("web", "agent", "foreman", "hub", "redis"):
             if name in running:
                 _end(running[name])
         shell.end_strays()
         shell.end_marked(paths.home)
-        paths.lab_file.unlink(missing_ok=True)
+        for file in (paths.lab_file, paths.web_wanted):
+            file.unlink(missing_ok=True)
 
 
 def _start(name: str, command: list[str], paths: LabPaths) -> shell.Process:
@@ -199,6 +212,7 @@ ROLES: Mapping[str, Callable[[Machine], None]] = {
     "local": local,
     "foreman": foreman,
     "hub": hub,
+    "web": web,
     "check": check,
     "agent": agent,
     "slot": slot,

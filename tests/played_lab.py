@@ -76,6 +76,9 @@ class PlayedForeman:
         self.campaigns: dict[str, Campaign] = {}
         self.history: dict[str, list[AnyEvent]] = {}
         self.incarnation = "first"
+        #: The machines that an overview has, if not one that is away; and the head's clock.
+        self.machines: dict[str, MachineStatus] = {}
+        self.clock: Callable[[], float] = lambda: 100.0
         self._followers: set[bytes] = set()
         self._watchers: set[bytes] = set()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -102,6 +105,11 @@ class PlayedForeman:
     def forget_followers(self) -> None:
         """As when a connection was made anew below ZeroMQ: the client does not notice."""
         self._do(self._followers.clear)
+
+    @property
+    def is_watched(self) -> bool:
+        """Does anybody watch?"""
+        return bool(self._watchers)
 
     def be_exchanged(self, *events: AnyEvent) -> None:
         """Die, and be followed by another foreman; meanwhile something happens."""
@@ -181,7 +189,8 @@ class PlayedForeman:
             case Watch():
                 self._watchers.add(client)
                 machine = MachineStatus(None, "w1", 0, "away", f"told by the {self.incarnation}")
-                self._send(client, Overview(PROTOCOL, 100.0, (machine,), self._statuses(), self.incarnation))
+                machines = tuple(self.machines.values()) or (machine,)
+                self._send(client, Overview(PROTOCOL, self.clock(), machines, self._statuses(), self.incarnation))
             case AskMachines():
                 found = [MachineStatus(None, name, 0, "ready") for name in ("w1", "w2")]
                 self._send(client, Machines(tuple(found), "", ""))

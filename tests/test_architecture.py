@@ -21,7 +21,10 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
         {"commands", "runall", "campaign_command", "report_command"},
     ),
     ("what a lab's administrator asks for", {"administration", "doctor"}),
-    ("the stories: a campaign, and machines that become a lab", {"campaign", "provision", "logs"}),
+    (
+        "the stories: a campaign, machines that become a lab, and the way to the web page",
+        {"campaign", "provision", "logs", "web_page"},
+    ),
     ("how a campaign ends", {"ending"}),
     ("how a campaign is followed", {"following"}),
     ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "notify", "status"}),
@@ -29,8 +32,8 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     (
-        "the head's stage, the two jobs, and what a machine finds out about itself",
-        {"foreman", "build", "simulate", "self_check"},
+        "the head's stage, the two jobs, what a machine finds out about itself, and the web page's server",
+        {"foreman", "build", "simulate", "self_check", "web"},
     ),
     ("the agent of a host, and what the foreman is made of", {"agent", "hosts", "intake", "ledger"}),
     (
@@ -83,7 +86,19 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("what failures have in common", {"causes"}),
     (
         "values, names, errors, processes, locks",
-        {"model", "paths", "errors", "shell", "usage", "quantities", "refusals", "checksums", "estimate", "toml_lines"},
+        {
+            "model",
+            "paths",
+            "errors",
+            "shell",
+            "usage",
+            "quantities",
+            "refusals",
+            "harmless",
+            "checksums",
+            "estimate",
+            "toml_lines",
+        },
     ),
 )
 
@@ -120,6 +135,9 @@ SPEAK_ZEROMQ = {
     "knock",
     "self_check",
     "doctor.client",
+    "web.hearing",
+    "web.logs",
+    "web.service",
 }
 
 #: Everything that starts a process.
@@ -316,7 +334,7 @@ def test_listing_the_commands_waits_for_nothing() -> None:
     # Given the commands, when they are loaded, as for --list and --help
     loaded = loaded_by("import tasks")
     # Then nothing that takes time to import is there
-    assert not loaded & {"rq", "redis", "zmq", "rich", "msgspec"}
+    assert not loaded & {"rq", "redis", "zmq", "rich", "msgspec", "starlette", "uvicorn", "flask"}
 
 
 @pytest.mark.parametrize(

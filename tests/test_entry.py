@@ -9,10 +9,11 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import pytest
 from playbooks.roles.head.files import gate
 from runner import curve
 from runner.head import RSYNC_MISSING
+from runner.paths import LabPaths
 from runner.repository import last_push
+from runner.web.people import People, own_token
 from tests.conftest import eventually
 
 FILES = Path(gate.__file__).parent
@@ -87,10 +90,14 @@ class Head:
         self.keys = self.home / "keys"
         (self.keys / "server.pub").write_text(f"{SERVER}\n")
         self.settings = folder / "settings.json"
-        ports = {"foreman": 7411, "hub": 7412, "logs": 7413}
-        said = {"role": "head", "name": "head1", "home": str(self.home), "ports": ports}
-        self.settings.write_text(json.dumps(said))
+        self.ports = {"foreman": 7411, "hub": 7412, "logs": 7413}
+        said = {"role": "head", "name": "head1", "home": str(self.home), "ports": self.ports}
+        self._said = said
+        self.write_settings()
         self.journal_file = folder / "journal"
+
+    def write_settings(self) -> None:
+        self.settings.write_text(json.dumps(self._said))
 
     def journal(self) -> list[str]:
         return self.journal_file.read_text().splitlines() if self.journal_file.exists() else []
@@ -151,6 +158,61 @@ def assert_refused(answer: Answer, status: int = gate.REFUSED) -> None:
     assert answer.returncode == status
     assert answer.stdout == b""
     assert re.fullmatch(rb"labfleet: .*\n", answer.stderr), answer.stderr
+
+
+def test_nobody_can_pass_for_the_head_itself(head: Head) -> None:
+    # Given the name by which foreman and hub know the head's own web page, when a login of that name joins
+    answer = head.join(curve.HEAD_ITSELF, request(key(1)))
+    # Then it is none
+    assert_refused(answer)
+    assert curve.owner(head.keys, curve.PEOPLE, key(1)) is None
+
+
+# ---- the web page -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(head: Head) -> Iterator[None]:
+    """Whatever listens where the head's web page and dashboard should be."""
+    with socket.create_server(("127.0.0.1", 0)) as page, socket.create_server(("127.0.0.1", 0)) as dashboard:
+        head.ports |= {"web": page.getsockname()[1], "dashboard": dashboard.getsockname()[1]}
+        head.write_settings()
+        yield
+
+
+@pytest.mark.usefixtures("page")
+def test_a_person_gets_a_token_for_the_web_page(head: Head) -> None:
+    # Given a head with a web page, when two persons ask for their tokens, one of them twice
+    anna, ben, again = (told(head.call(login, "web")) for login in ("anna", "ben", "anna"))
+    # Then each has one, which the page knows, and learns where that is
+    assert anna == again
+    assert (anna["page"], anna["dashboard"]) == (head.ports["web"], head.ports["dashboard"])
+    people = People(LabPaths(head.home))
+    assert (people.of_token(anna["token"]), people.of_token(ben["token"])) == ("anna", "ben")
+    # And nobody else can read it
+    file = LabPaths(head.home).web_token("anna")
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert head.journal() == ["anna web", "ben web", "anna web"]
+    # And it is the same that the page itself would make
+    assert own_token(LabPaths(head.home), "anna") == anna["token"]
+
+
+def test_a_head_without_a_web_page_says_so(head: Head) -> None:
+    # Given a head that was provisioned before there was one, when somebody asks, then it is said what to do
+    answer = head.call("anna", "web")
+    assert_refused(answer)
+    assert b"labfleet provision" in answer.stderr
+
+
+@pytest.mark.usefixtures("page")
+def test_nobody_is_led_to_what_listens_in_place_of_the_page(head: Head) -> None:
+    # Given a head at whose port nothing listens, or a stranger does
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        head.ports["dashboard"] = gone.getsockname()[1]
+    head.write_settings()
+    # When somebody asks, then no token is given away
+    assert_refused(head.call("anna", "web"))
+    assert not LabPaths(head.home).web_token("anna").exists()
 
 
 # ---- join --------------------------------------------------------------------------------------------------------
@@ -731,7 +793,7 @@ def test_what_is_unknown_is_refused(head: Head, arguments: Sequence[str]) -> Non
     told(head.join("anna", request(key(1))))
     answer = head.call("anna", *arguments, said=request(key(2)))
     assert_refused(answer, gate.WRONG_USE)
-    assert b"join, git-receive-pack PROJECT.git, results" in answer.stderr
+    assert b"join, web, git-receive-pack PROJECT.git, results" in answer.stderr
     assert head.journal()[1].startswith("anna refused: ")
 
 

@@ -229,7 +229,7 @@ def test_wrong_variables_of_a_machine(variable: str, value: Any, said: str) -> N
         ("labfleet_access", "ada, ALL=(ALL) NOPASSWD: ALL", "must be ALL, a user"),
         ("labfleet_access", "", "must be ALL, a user"),
         ("labfleet_ports", {"redis": 80}, "redis: must be a whole number from 1024 to 65535"),
-        ("labfleet_ports", {"web": 8000}, "may have the entries redis, foreman, hub, logs, distcc"),
+        ("labfleet_ports", {"www": 8000}, "may have the entries redis, foreman, hub, logs, web, dashboard, distcc"),
         ("labfleet_ports", {"redis": 7411}, "redis and foreman must differ; foreman is 7411"),
         ("labfleet_ports", 7410, "may have the entries"),
         ("labfleet_base", {"archive": "base.tar"}, "archive must be a whole path"),

@@ -115,12 +115,19 @@ def distcc(look: Look, facts: Facts, lab: Known) -> Problems:
 
 
 def ports(look: Look, facts: Facts, lab: Known) -> Problems:
-    """Judge where the foreman and the hub listen to people: nobody but the head itself may reach that."""
+    """Judge where the services listen to people: nobody but the head itself may reach that."""
     settings = facts.settings.get(HEAD)
     if not settings or not settings.ports or not facts.docker.root:
         return None
     problems = []
-    for name, port in (("labfleet-foreman", settings.ports.foreman), ("labfleet-hub", settings.ports.hub)):
+    for name, port in (
+        ("labfleet-foreman", settings.ports.foreman),
+        ("labfleet-hub", settings.ports.hub),
+        ("labfleet-web", settings.ports.web),
+        ("labfleet-web", settings.ports.dashboard),
+    ):
+        if not port:  # provisioned before there was a web page; that its service lacks is said elsewhere
+            continue
         addresses = facts.listening.get(port, ())
         open_ones = [address for address in addresses if not ip_address(address).is_loopback]
         if open_ones:

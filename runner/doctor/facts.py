@@ -15,7 +15,7 @@ HEAD, WORKER = "head", "worker"
 
 #: The services of each role.
 SERVICES = {
-    HEAD: ("labfleet-redis", "labfleet-hub", "labfleet-foreman"),
+    HEAD: ("labfleet-redis", "labfleet-hub", "labfleet-foreman", "labfleet-web"),
     WORKER: ("labfleet-worker", "labfleet-distcc"),
 }
 

@@ -24,7 +24,7 @@ PATIENCE, LONG_PATIENCE = 5, 13
 #: The role of a machine, its service that the self-check stands in for, and all services.
 ROLES = {"head": "labfleet-foreman", "worker": "labfleet-worker"}
 SERVICES = {
-    "head": ("labfleet-redis", "labfleet-hub", "labfleet-foreman"),
+    "head": ("labfleet-redis", "labfleet-hub", "labfleet-foreman", "labfleet-web"),
     "worker": ("labfleet-worker", "labfleet-distcc"),
 }
 

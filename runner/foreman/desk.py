@@ -139,7 +139,10 @@ class Desk:
         return {folder.name for folder in (self._paths.keys / curve.WORKERS).glob("*")}
 
     def _person(self, message: zmq.Frame) -> str | None:
-        """Return who sent a message, by the key of the connection; None on a local lab, which has one person only.
+        """Return who sent a message, by the key of the connection.
+
+        None: it may do what anybody may, as on a local lab, which has one person only; or it is the head's own web
+        page, which has to see for itself who asks it for what.
 
         Raises ValueError for a key that was withdrawn since.
         """
@@ -148,7 +151,7 @@ class Desk:
         person = curve.owner(self._paths.keys, curve.PEOPLE, str(message.get("User-Id")))
         if person is None:
             raise ValueError("unknown key")
-        return person
+        return None if person == curve.HEAD_ITSELF else person
 
     # ---- campaigns ----
 

@@ -14,6 +14,7 @@ the first half and every worker the second::
     removed.log store.lock        which campaigns were removed, and why; held while one is removed or resumed
     drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files
+    web/                          the web page: people/LOGIN (the secret of a token), service.json, and the mark wanted
     keys/                         CURVE keys: the lab's own, and the public ones of people and workers
 
     mirror/PROJECT.git            this host's copy of the repositories

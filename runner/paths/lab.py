@@ -165,6 +165,25 @@ class LabPaths:
         """Held while a campaign that has ended is removed from the store, or begins again."""
         return self.home / "store.lock"
 
+    @property
+    def web(self) -> Path:
+        """Folder of the web page: who may look, and where it is."""
+        return self.home / "web"
+
+    @property
+    def web_wanted(self) -> Path:
+        """Present when somebody wants a local lab's web page."""
+        return self.web / "wanted"
+
+    @property
+    def web_file(self) -> Path:
+        """The process and the ports of the web page, as long as it runs."""
+        return self.web / "service.json"
+
+    def web_token(self, person: str) -> Path:
+        """Return the secret part of a person's token; ``person`` as it can be the name of a file."""
+        return self.web / "people" / person
+
     def log(self, campaign: str, stream: str) -> Path:
         """Return the hub's file of one stream: a run's log, or ``build``."""
         return self.home / "logs" / campaign / stream

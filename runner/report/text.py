@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TextIO
 
 from runner import model
+from runner.harmless import OBEYED, harmless
 from runner.report.progress import MOST_CAUSES, Phase, Progress
 
-#: What a terminal would obey instead of showing it: C0 but tab and newline, DEL, C1, changes of direction;
-#: and what no encoding has: surrogates.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: What is made fit for a terminal comes from here, too.
+__all__ = ["OBEYED", "harmless"]
 
 #: Characters of an error, or of a list of runs, that people are told; log and manifest have all of it.
 LONGEST = 400
@@ -23,18 +23,6 @@ TOLD_FAILURES = 10
 
 #: Seconds for which a lab that is well may say nothing: it is asked after three.
 UNHEARD = 5.0
-
-
-def harmless(text: str) -> str:
-    """Return text whose control characters, but tab and newline, are replaced by signs that show them."""
-    return OBEYED.sub(_sign, text)
-
-
-def _sign(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 0x7F else "\ufffd"
 
 
 def one_line(text: str) -> str:

@@ -164,7 +164,7 @@ def test_ports_for_people_are_closed_on_the_lab_s_network(provisioned_lab: Lab, 
     address = provisioned_lab.head.address
     opened = [
         port
-        for port in (7410, 7411, 7412, 7413)
+        for port in (7410, 7411, 7412, 7413, 7414, 7415)
         if w1.exec_as_root(["timeout", "3", "bash", "-c", f"</dev/tcp/{address}/{port}"], check=False).status == 0
     ]
     # Then those for workers are open, and those for people are not

@@ -3,6 +3,7 @@
 
     labfleet-head join                                   register a CURVE key, learn what a client has to know
     labfleet-head git-receive-pack PROJECT.git           push a snapshot to one's own project
+    labfleet-head web                                    get one's token for the web page, learn where that is
     labfleet-head results --server --sender … . CAMPAIGN/…   rsync reads the results of one's own campaigns
 
 Who asks is in SUDO_USER, which sudo sets; what is asked comes from a stranger.  Every call is in the journal:
@@ -35,6 +36,9 @@ _PROJECT = re.compile(rf"{gate.NAME}\.git")
 
 #: A CURVE key in Z85 (https://rfc.zeromq.org/spec/32).
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+#: In Linux's list of sockets, the state of those that listen.
+LISTENS = "0A"
 
 #: Bytes of a request.
 LONGEST = 4096
@@ -85,6 +89,36 @@ def join(login: str, settings: dict[str, Any], home: Path) -> None:
     }
     gate.note(f"{login} join {key_file(key)}")
     print(json.dumps(told))
+
+
+def web(login: str, settings: dict[str, Any], home: Path) -> None:
+    """Print the login's token for the web page, made if there is none, and the page's ports.  Raises Refused."""
+    ports = settings["ports"]
+    if not ports.get("web"):
+        raise gate.Refused("this lab has no web page yet; its administrator runs: labfleet provision")
+    if not all(is_own(ports[name]) for name in ("web", "dashboard")):  # else the token would be shown to a stranger
+        raise gate.Refused("the lab's web page does not run just now; systemctl status labfleet-web tells more")
+    people = home / "web" / "people"
+    people.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = people / login
+    if not file.exists():
+        half = people / f".{secrets.token_hex(8)}"
+        with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_hex(32))
+        try:
+            os.link(half, file)
+        except FileExistsError:
+            pass  # another call of the same login's was faster
+        half.unlink()
+    gate.note(f"{login} web")
+    token = f"{login}.{file.read_text().strip()}"
+    print(json.dumps({"token": token, "page": ports["web"], "dashboard": ports["dashboard"]}))
+
+
+def is_own(port: int) -> bool:
+    """Say whether it is a process of this user's that listens at a port of 127.0.0.1."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1] == f"0100007F:{port:04X}" and row[3] == LISTENS and int(row[7]) == os.getuid() for row in rows)
 
 
 def register(people: Path, login: str, key: str) -> None:
@@ -174,12 +208,14 @@ def serve(login: str, arguments: Sequence[str], settings_file: Path) -> None:
     verb, *more = arguments or [""]
     if verb == "join" and not more:
         join(login, settings, home)
+    elif verb == "web" and not more:
+        web(login, settings, home)
     elif verb == "git-receive-pack" and len(more) == 1:
         receive_pack(login, more[0], home)
     elif verb == "results":
         results(login, more, home)
     else:
-        raise gate.Refused("what can be asked for: join, git-receive-pack PROJECT.git, results", gate.WRONG_USE)
+        raise gate.Refused("what can be asked for: join, web, git-receive-pack PROJECT.git, results", gate.WRONG_USE)
 
 
 def main(arguments: Sequence[str], settings: Path = gate.SETTINGS) -> int:
