@@ -114,6 +114,13 @@ def test_jobs_limits_how_many_runs_are_under_way_at_once(lab: LocalLab, scripted
     assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
 
 
+def test_the_example_runs_in_debug_mode_too(lab: LocalLab, aloha: Path) -> None:
+    # When one run of the example is done in debug mode, then it is the program of that mode which does it
+    said = lab("campaign", "--mode", "debug", "--runs", "0", cwd=aloha)
+    assert said.status == 0, said.stderr
+    assert manifest(aloha)["program"] == ["./aloha_dbg"]
+
+
 def test_runall_does_what_its_model_does(lab: LocalLab, aloha: Path) -> None:
     # When opp_runall's command line is given
     said = lab(
