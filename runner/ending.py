@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from runner import collection, report
-from runner.errors import Cancelled, WrongUse
+from runner.errors import Cancelled
 from runner.following import Follower
 from runner.homecoming import Home
 from runner.model import Campaign, Prepared, Result
@@ -47,7 +47,7 @@ def _with_report(result: Result) -> Result:
     paths = HomePaths(Path(result.results), result.campaign)
     try:
         page.write(paths.report, manifest.load(paths.manifest))
-    except (OSError, WrongUse) as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the results are at home
         return msgspec.structs.replace(result, warnings=(*result.warnings, f"there is no report: {error}"))
     return msgspec.structs.replace(result, report=str(paths.report))
 

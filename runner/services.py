@@ -170,6 +170,7 @@ def local(machine: Machine) -> None:
     running: dict[str, shell.Process] = {}
     shell.adopt_orphans()
     shell.end_marked(paths.home)  # of a lab that was killed
+    paths.web_wanted.unlink(missing_ok=True)
     try:
         while True:
             for name, command in commands.items():

@@ -116,7 +116,7 @@ class Watcher:
             match message:
                 case Overview() | Changed():
                     self._take(message)
-                case Status(incarnation=incarnation) if incarnation != self._incarnation:
+                case Status() if message.incarnation != self._incarnation or not message.is_watched:
                     self._client.socket.send(encode(Watch()))
                 case Refused(text, hint):
                     raise LabFailed(text, hint)

@@ -88,7 +88,13 @@ def _stay(found: WebWelcome, lab: Lab) -> None:
     pause = threading.Event()
     while True:
         pause.wait(PULSE)
+        # Without the token: nobody knows who listens there, should the page have ended meanwhile.
+        connection = http.client.HTTPConnection("127.0.0.1", found.page, timeout=PATIENCE)
         try:
-            _ticket(found, lab)
-        except LabFailed as error:
-            raise LabAway(error.message, "labfleet web opens it again") from None
+            connection.request("GET", "/enter")
+            connection.getresponse().read(10_000)
+        except (OSError, http.client.HTTPException) as error:
+            message = f"the web page of {lab.name} does not answer: {error}"
+            raise LabAway(message, "labfleet web opens it again") from None
+        finally:
+            connection.close()

@@ -106,6 +106,14 @@ class PlayedForeman:
         """As when a connection was made anew below ZeroMQ: the client does not notice."""
         self._do(self._followers.clear)
 
+    def forget_watchers(self) -> None:
+        """Tell nobody any more what changes, as after a minute in which nothing was heard of them."""
+        self._do(self._watchers.clear)
+
+    def say_something_odd(self) -> None:
+        """Tell the watchers something that nobody can understand, as a foreman of another version may."""
+        self._do(self._say_something_odd)
+
     @property
     def is_watched(self) -> bool:
         """Does anybody watch?"""
@@ -129,6 +137,10 @@ class PlayedForeman:
         self._context.destroy(linger=0)
 
     # ---- the thread
+
+    def _say_something_odd(self) -> None:
+        for client in self._watchers:
+            self._desk.send_multipart([client, b'{"type":"Odd"}'])
 
     def _change(self, changed: Changed) -> None:
         for client in self._watchers:
@@ -179,7 +191,8 @@ class PlayedForeman:
         match request:
             case AskStatus():
                 under_way = tuple(status for status in self._statuses() if status.ended is None)
-                self._send(client, Status(3, {"red": 2}, under_way, self.incarnation))
+                is_watched = client in self._watchers
+                self._send(client, Status(3, {"red": 2}, under_way, self.incarnation, is_watched))
             case AskCampaigns():
                 self._send(client, Campaigns(self._statuses()))
             case Explain(campaign_id, run):

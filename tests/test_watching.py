@@ -75,6 +75,7 @@ def test_who_is_not_heard_of_any_more_is_told_no_more(lab: Lab) -> None:
     # When much time has passed, then that one alone is told what changes
     lab.report(after=10)
     assert lab.told(Changed) == [b"b"]
+    assert [lab.watching.tells(client) for client in (b"a", b"b")] == [False, True]
     # … and nothing is looked at when both are gone
     lab.report(after=2 * PATIENCE)
     looks = lab.looks

@@ -179,3 +179,60 @@ def test_a_line_is_cut_wherever_its_bytes_come_from() -> None:
     first, second, rest = "".join(parts).split("\n")
     assert first == "y" * lines.LONGEST + " … (8000 more bytes: download the log)"
     assert (second, rest) == ("next", "")
+
+
+def test_who_opens_a_view_while_the_last_one_closes_is_told_all(
+    lab: PlayedLab, context: "zmq.Context[zmq.Socket[bytes]]"
+) -> None:
+    # Given somebody who looks
+    async def look() -> None:
+        kept = Mirror(lambda: ForemanClient(context, lab))
+        first = kept.updates()
+        await told(first)
+        # When that view is closed and another one opened at once, again and again, then that one is told, too
+        for _ in range(20):
+            second = kept.updates()
+            closing = asyncio.create_task(first.aclose())
+            name, data = (await asyncio.gather(told(second), closing))[0]
+            assert (name, len(data["machines"])) == ("lab", 2)
+            first = second
+        await first.aclose()
+
+    asyncio.run(look())
+
+
+def test_a_foreman_that_has_forgotten_its_watcher_is_asked_again(
+    lab: PlayedLab, context: "zmq.Context[zmq.Socket[bytes]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who looks, and of whom the same foreman has not heard for too long
+    monkeypatch.setattr(mirror, "PULSE", 0.1)
+
+    async def look() -> None:
+        updates = Mirror(lambda: ForemanClient(context, lab)).updates()
+        await told(updates)
+        lab.played.forget_watchers()
+        lab.played.machines.pop("w2")
+        # When it answers the next question, then all is told anew
+        name, data = await told(updates)
+        assert (name, data["everything"], [one["name"] for one in data["machines"]]) == ("lab", True, ["w1"])
+        await updates.aclose()
+
+    asyncio.run(look())
+
+
+def test_what_cannot_be_understood_is_no_end(
+    lab: PlayedLab, context: "zmq.Context[zmq.Socket[bytes]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who looks
+    monkeypatch.setattr(mirror, "PULSE", 0.1)
+
+    async def look() -> None:
+        updates = Mirror(lambda: ForemanClient(context, lab)).updates()
+        await told(updates)
+        # When the foreman says something that this page has never heard of, then it goes on
+        lab.played.say_something_odd()
+        name, data = await told(updates)
+        assert (name, data["everything"]) == ("lab", True)
+        await updates.aclose()
+
+    asyncio.run(look())

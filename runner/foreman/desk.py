@@ -100,14 +100,14 @@ class Desk:
                 case Follow(name):
                     self._follow(books, client, name, person)
                 case _:
-                    self.send(client, self._answer(books, hosts, request, person))
+                    self.send(client, self._answer(books, hosts, client, request, person))
         except UnknownCampaign as error:
             self.send(client, self._unknown(str(error)))
         except (OSError, Unwritable) as error:
             hint = "labfleet doctor tells more"
             self.send(client, Refused(f"the lab cannot do this just now: {error}", hint))
 
-    def _answer(self, books: Books, hosts: Hosts, request: AnyRequest, person: str | None) -> Answer:
+    def _answer(self, books: Books, hosts: Hosts, client: bytes, request: AnyRequest, person: str | None) -> Answer:
         answer: Answer
         match request:
             case Cancel(name):
@@ -131,7 +131,8 @@ class Desk:
                 answer = self._shutdown(books, force)
             case _:
                 under_way = tuple(map(status_of, books.states.values()))
-                answer = Status(PROTOCOL, hosts.serving(), under_way, books.series)
+                is_watched = self.watching.tells(client)
+                answer = Status(PROTOCOL, hosts.serving(), under_way, books.series, is_watched)
         return answer
 
     def _provisioned(self) -> set[str]:

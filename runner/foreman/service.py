@@ -92,12 +92,12 @@ class Foreman:
             self._only_reports = self._desk.socket not in ready
             try:
                 self._turn(ready, inbox)
+                if ready:
+                    watching.note()
+                watching.turn(self._books, self._hosts)
             except (Unwritable, OSError) as error:  # what is missing now is found to be so, and done later
                 log.warning("the disk is full, or does not work: %s", error)
                 poller.poll(PAUSE)
-            if ready:
-                watching.note()
-            watching.turn(self._books, self._hosts)
             if self._changes:
                 become_deployed("foreman")
             if self._books.states or not self._only_reports:

@@ -50,6 +50,10 @@ class Watching:
         """Say whether anybody watches."""
         return bool(self._watchers)
 
+    def tells(self, client: bytes) -> bool:
+        """Say whether a client is told what changes."""
+        return client in self._watchers
+
     def hear(self, client: bytes) -> None:
         """A client asks for something: so it is there still."""
         if client in self._watchers:

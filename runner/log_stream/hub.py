@@ -149,7 +149,11 @@ class Hub:
         """Answer a question; one that has to wait is remembered, and what it needs is asked for."""
         question = waiting.question
         key = (question.campaign, question.stream)
-        answer = self._shelf.read(question)
+        try:
+            answer = self._shelf.read(question)
+        except OSError as error:  # too many files are open, or housekeeping was faster: the viewer asks again
+            log.warning("%s cannot be read: %s", question.stream, error)
+            return
         if wanted := self._shelf.wanted(key, answer.offset + len(answer.data if isinstance(answer, Piece) else b"")):
             self._ask(key, *wanted)
         if isinstance(answer, Question):

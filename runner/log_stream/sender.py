@@ -41,8 +41,11 @@ class Sender:
 
     def want(self, campaign: str, stream: str, offsets: Iterable[int]) -> None:
         """Remember from where on the hub wants a stream."""
-        if sum(map(len, self._wanted.values())) < MOST_WANTED:
-            self._wanted.setdefault((campaign, stream), set()).update(offsets)
+        self._wanted.setdefault((campaign, stream), set()).update(offsets)
+        while sum(map(len, self._wanted.values())) > MOST_WANTED and len(self._wanted) > 1:
+            del self._wanted[next(iter(self._wanted))]  # of the logs that were asked for first, some have ended
+        if len(self._wanted[campaign, stream]) > MOST_WANTED:
+            self._wanted[campaign, stream] = set(sorted(self._wanted[campaign, stream])[:MOST_WANTED])
 
     def wanted(self, campaign: str, stream: str) -> list[int]:
         """Return the offsets from which on the hub wants a stream, each once, the first ones first."""

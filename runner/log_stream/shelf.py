@@ -83,6 +83,7 @@ class Shelf:
             # The attempt is made once more, e.g. as it shared a process with others and goes alone now.
             os.ftruncate(handle, piece.offset)
             size, stream.end, stream.length = piece.offset, None, piece.offset + len(data)
+            stream.relayed, stream.relayed_from = bytearray(), 0
         if piece.offset <= size:
             new = data[size - piece.offset : max(0, BUDGET - piece.offset)]
             size += os.pwrite(handle, new, size) if new else 0

@@ -71,7 +71,7 @@ class Watch(Request, frozen=True):
     """Tell the sender how the lab is (:class:`Overview`), and from now on what changes of it (:class:`Changed`).
 
     Said again, everything is told again.  Who is not heard of for a minute is told no more; whatever it asks counts,
-    and :class:`AskStatus` costs least: another ``incarnation`` in its answer is a foreman that knows no watchers.
+    and :class:`AskStatus` costs least: its answer says whether the sender is told still.
     """
 
 
@@ -120,6 +120,8 @@ class Status(Answer, frozen=True):
     campaigns: tuple[CampaignStatus, ...]
     #: Tells this foreman process from others: a new one knows no followers.
     incarnation: str = ""
+    #: Is the asker told what changes (Watch)?  One that was not heard of for long has to say it again.
+    is_watched: bool = False
 
 
 class Campaigns(Answer, frozen=True):

@@ -48,23 +48,26 @@ class Logs:
     async def updates(self, campaign: str, stream: str) -> AsyncGenerator[bytes, None]:
         """Yield events: the end of what was printed, then what is printed, and that nothing more comes."""
         lines, known = Lines(), self.file(campaign, stream)
-        size = known.stat().st_size if known else 0
-        offset = start = max(0, size - TAIL)
-        yield event("log", {"stream": stream, "from": start, "text": ""})
-        if not self._is_over(campaign, stream):
+        is_over = self._is_over(campaign, stream)
+        offset = max(0, known.stat().st_size - TAIL) if known else 0
+        yield event("log", {"stream": stream, "from": offset if is_over else 0, "text": ""})
+        if not is_over:
             viewer = log_stream.Viewer(self._context, self._hub, campaign, self._access)
             ear = Ear(viewer.socket)
             try:
-                viewer.follow(stream, offset)
-                is_last = False
+                # What the hub's file has may be the beginning alone: where the end is, the hub knows.
+                viewer.follow(stream, TAIL, from_end=True)
+                is_first, is_last = True, False
                 while not is_last:
                     piece = viewer.receive()
                     if piece is not None:
-                        is_last = piece.last
+                        if is_first and piece.offset:
+                            yield event("log", {"stream": stream, "from": piece.offset, "text": ""})
+                        is_first, is_last = False, piece.last
                         yield _event(stream, lines.take(piece.data))
                     elif not await ear.wait(PULSE):
                         is_last = self._is_over(campaign, stream)
-                offset = viewer.offset(stream)
+                offset = offset if is_first else viewer.offset(stream)
             finally:
                 ear.close()
                 viewer.close()

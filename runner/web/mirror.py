@@ -1,6 +1,7 @@
 """How the lab is: the foreman is watched while somebody looks, and each browser is told what it has not been told."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 
@@ -20,6 +21,8 @@ from runner.messages import (
 from runner.model import Value, encode
 from runner.web.hearing import Ear
 from runner.web.sse import Glance, event, raw_event
+
+log = logging.getLogger(__name__)
 
 #: Seconds between questions that show the foreman that somebody listens, and without an answer until it is away.
 PULSE, SILENCE = 4.0, 10.0
@@ -102,8 +105,9 @@ class Mirror:
                     yield self._event(glance.take())
         finally:
             self._glances.discard(glance)
-            if not self._glances:
+            if not self._glances and self._task is not None:
                 self._task.cancel()
+                self._task = None  # whoever looks next begins anew, even before this one has ended
                 self._is_known = False  # until somebody looks again
 
     def _event(self, parts: set[Part] | None) -> bytes:
@@ -127,6 +131,9 @@ class Mirror:
             ear = Ear(client.socket)
             try:
                 await self._listen(client, ear)
+            except Exception:  # what the foreman says cannot be understood: it may be of another version for now
+                log.exception("watching the foreman")
+                await asyncio.sleep(PULSE)
             finally:
                 ear.close()
                 client.socket.close(linger=0)
@@ -155,7 +162,7 @@ class Mirror:
             case Changed():
                 self._time = message.time
                 self._change(message)
-            case Status() if message.incarnation != self._incarnation:
+            case Status() if message.incarnation != self._incarnation or not message.is_watched:
                 client.socket.send(encode(Watch()))
 
     def _take_overview(self, overview: Overview) -> None:

@@ -1,6 +1,7 @@
 """The campaigns that somebody looks at: followed at the foreman while they are under way, else read from the store."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 
 from runner import ledger
@@ -13,8 +14,13 @@ from runner.web.mirror import Mirror
 from runner.web.sse import Glance
 from runner.web.story import Part, Story, of_kept
 
+log = logging.getLogger(__name__)
+
 #: Seconds; there is nothing to do when nothing is told for so long.
 PULSE = 60.0
+
+#: Seconds until it is tried again, when what the foreman says cannot be understood.
+PAUSE = 4.0
 
 #: Messages that are taken in a row; then others have their turn.
 MOST_IN_A_ROW = 200
@@ -88,7 +94,11 @@ class Stories:
                             await asyncio.sleep(0)
                 await chapter.again.wait()
             else:
-                await self._follow(campaign, chapter)
+                try:
+                    await self._follow(campaign, chapter)
+                except Exception:  # as in mirror.py
+                    log.exception("following %s", campaign)
+                    await asyncio.sleep(PAUSE)
 
     async def _follow(self, campaign: str, chapter: _Chapter) -> None:
         """Hear of a campaign until it has ended, or all has to be asked for again."""

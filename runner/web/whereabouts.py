@@ -1,5 +1,6 @@
 """Where the page is: written by its process, read by who wants to see it."""
 
+import os
 from pathlib import Path
 
 from runner.model import Value, decode
@@ -23,9 +24,11 @@ def read(file: Path) -> WebFile | None:
 
 
 def runs(found: WebFile) -> bool:
-    """Say whether the process is there, and not another one that got its number later."""
+    """Say whether the process is there, and not another one that got its number later, or another person's."""
+    process = Path(f"/proc/{found.pid}")
     try:
-        words = Path(f"/proc/{found.pid}/cmdline").read_bytes().split(b"\0")
+        is_own = process.stat().st_uid == os.getuid()
+        words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"runner.services" in words and b"web" in words
+    return is_own and b"runner.services" in words and b"web" in words

@@ -565,6 +565,16 @@ def test_a_viewer_goes_on_at_another_hub_where_it_was(
     assert_each_byte_once(first + watch(viewer), data)
 
 
+def test_a_slot_hears_of_the_log_at_hand_whatever_was_asked_before(hub: RunningHub, ends: Ends) -> None:
+    # Given a slot that was asked for many logs that it has no more
+    sender = ends.sender(hub)
+    for run in range(500):
+        sender.want("c1", f"run-{run}.1", [0])
+    # When it is asked for the one at hand, then it knows that
+    sender.want("c1", "run-500.1", [7])
+    assert sender.wanted("c1", "run-500.1") == [7]
+
+
 def test_the_end_comes_once_though_a_slow_hub_was_asked_twice(ends: Ends, tmp_path: Path) -> None:
     # Given a hub that was asked a second time before it answered, and then answers both questions
     endpoint = f"ipc://{tmp_path}/viewers"

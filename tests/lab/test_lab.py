@@ -127,6 +127,9 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
         return slots == {(table["deployed"],)} and table["revision"] == table["deployed"]
 
     eventually(is_one_revision, "one revision everywhere", 120)
+    # … and so has the web page
+    ask = "tr '\\0' '\\n' </proc/$(pgrep -fo '[r]unner.services web')/environ | sed -n s/^LABFLEET_REVISION=//p"
+    assert provisioned_lab.head.exec_as_root(["sh", "-c", ask]).text == table["deployed"]
 
 
 def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(provisioned_lab: Lab) -> None:
