@@ -116,6 +116,8 @@ def _only(notes: Sequence[Note]) -> Note | None:
 def _not_at_home(campaigns: Collection[CampaignStatus], user: str) -> str:
     """Return the newest of a person's campaigns that is not at home.  Raises WrongUse if there is none."""
     waiting = [campaign for campaign in campaigns if campaign.user == user and not campaign.collected]
+    if not campaigns:
+        raise WrongUse("there is no campaign yet", "labfleet campaign starts one")
     if not waiting:
         raise WrongUse("all campaigns of yours are at home", "labfleet campaigns lists them")
     return max(waiting, key=lambda campaign: campaign.submitted).id

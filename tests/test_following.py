@@ -618,7 +618,7 @@ def test_a_lab_that_does_not_know_the_campaign_says_so(played: PlayedLab, projec
     assert "not noted here any more" in failed.value.hint
 
     # And it is not taken for the newest one that is not at home again
-    with pytest.raises(WrongUse, match="all campaigns of yours are at home"):
+    with pytest.raises(WrongUse, match="there is no campaign yet"):
         attach()
     assert played.notes.all() == []
 

@@ -21,6 +21,7 @@ KNOWN = ("20261128-034618-8929", "20261128-034648-f547")
         (("8929", "8929"), "8929", [8929]),
         (("1234",), "", [1234]),
         (("2026",), "", [2026]),
+        (("3-5",), "", [3, 4, 5]),
         (("20261128",), "20261128", []),
         (("20261129",), "", [20261129]),
         (("20261128-034648-f547", "2"), "20261128-034648-f547", [2]),
@@ -31,7 +32,9 @@ def test_words_are_a_campaign_and_runs(words: tuple[str, ...], campaign: str, ru
     assert asked.split(words, KNOWN) == (campaign, runs)
 
 
-@pytest.mark.parametrize("words", [("1", "f547"), ("f547", "x"), ("f547", "3-5"), ("0..99999",), ("f547", "-1")])
+@pytest.mark.parametrize(
+    "words", [("1", "f547"), ("f547", "x"), ("f547", "3-"), ("f547", "9..3"), ("0..99999",), ("f547", "-1")]
+)
 def test_what_is_no_run_is_refused(words: tuple[str, ...]) -> None:
     # Given words that are no runs where runs are expected, when they are taken apart, then that is said
     with pytest.raises(WrongUse, match="run"):

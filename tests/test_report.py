@@ -911,7 +911,7 @@ def test_the_summary_tells_what_failed_and_where_everything_is() -> None:
         f"  failed #7 (numHosts=25, repetition=1): {OVERLOADED}",
         "    log:     /home/u/logs/run-7.log",
         "    again:   labfleet campaign --config General --runs 7",
-        "    by hand: ./aloha -n '.;../src' -c General -u Cmdenv -r 7",
+        "    by hand, where it is built: ./aloha -n '.;../src' -c General -u Cmdenv -r 7",
         "labfleet resume 20260101-120000-1f3a  does again what is not done, with the same snapshot",
         "results:  /home/u/aloha/results",
         "manifest: /home/u/aloha/results/campaign.json",
@@ -935,7 +935,7 @@ def test_the_summary_groups_failures_by_their_causes() -> None:
         "    runs:    0,2..4,10..18",
         "    log:     /home/u/logs/run-12.log",
         "    again:   labfleet campaign --config General --runs 12",
-        "    by hand: ./aloha -n '.;../src' -c General -u Cmdenv -r 12",
+        "    by hand, where it is built: ./aloha -n '.;../src' -c General -u Cmdenv -r 12",
         "  failed (crash) #5: ended by SIGSEGV",
         "    log:     /home/u/logs/run-5.log",
     ]
@@ -966,7 +966,7 @@ def test_commands_that_do_a_run_again_lead_to_its_folder_from_elsewhere() -> Non
     again = "labfleet campaign --config General --mode debug --args '--a='\"'\"'x y'\"'\"'' --runs 7"
     assert f"    again:   cd /home/u/aloha && {again}" in elsewhere
     assert f"    again:   {again}" in there
-    assert any(line.startswith("    by hand: cd /home/u/aloha && ./aloha ") for line in elsewhere)
+    assert any(line.startswith("    by hand, where it is built: cd /home/u/aloha && ./aloha ") for line in elsewhere)
 
 
 def test_the_summary_counts_kinds_of_failure_and_attempts_that_were_repeated() -> None:

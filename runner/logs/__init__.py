@@ -94,14 +94,15 @@ def _note(text: str) -> None:
     print(f"labfleet: {text}", file=sys.stderr, flush=True)
 
 
-def _chosen(campaign: str, title: str, runs: Mapping[int, State], wanted: Sequence[int]) -> list[int]:
+def _chosen(wish: LogsWish, campaign: str, title: str, runs: Mapping[int, State], wanted: Sequence[int]) -> list[int]:
     """Return the runs whose logs are shown: those wanted, else all where they are few; else say which there are.
 
-    Raises WrongUse for runs that there are not, or that have nothing to show.
+    A few lines of each are never too much.  Raises WrongUse for runs that there are not, or that have nothing to show.
     """
     asked.check(campaign, wanted, runs)
     begun = [run for run in (wanted or runs) if runs[run].attempt]
-    if not wanted and (len(runs) > FEW or not begun):
+    is_short = wish.grep is not None or wish.tail is not None
+    if (not wanted and not begun) or (not wanted and len(runs) > FEW and not is_short):
         write(sys.stdout, asked.overview(campaign, title, runs) + "\n")
         return []
     missing = [run for run in wanted if run not in begun]
@@ -113,6 +114,12 @@ def _chosen(campaign: str, title: str, runs: Mapping[int, State], wanted: Sequen
     for run in missing:
         _note(f"run {run} has not begun")
     return begun
+
+
+def _tell_end(run: int, state: State) -> None:
+    """Say how a run ended whose log does not: an error is in there."""
+    if state.kind not in ("done", "error", "running", "waiting"):
+        _note(f"run {run} came to this end: {state.kind}")
 
 
 # ---- from home -----------------------------------------------------------------------------------------------------
@@ -128,7 +135,7 @@ def _show_from_home(there: AtHome, wish: LogsWish, wanted: Sequence[int]) -> boo
         return True
     if wish.attempt is not None and any(there.runs[run].attempt != wish.attempt for run in wanted if run in there.runs):
         return False
-    runs = _chosen(paths.campaign, there.title, there.runs, wanted)
+    runs = _chosen(wish, paths.campaign, there.title, there.runs, wanted)
     missing = [run for run in runs if not paths.log(run).exists()]
     if any(there.runs[run].kind != "lost" for run in missing):
         return False
@@ -139,6 +146,7 @@ def _show_from_home(there: AtHome, wish: LogsWish, wanted: Sequence[int]) -> boo
             _note(f"run {run} was lost: nothing of it came home")
         else:
             home.show(paths.log(run), Log(f"#{run:<{width}}", printer, wish.tail), _end_of(wish))
+            _tell_end(run, there.runs[run])
     return True
 
 
@@ -163,9 +171,11 @@ def _show_from_lab(reading: Reading, printer: Printer, wish: LogsWish, wanted: S
         return
     if story.prepared is None:
         raise WrongUse(f"campaign {reading.id} has no runs yet", f"labfleet logs {reading.id} --build  shows its build")
-    runs = _chosen(reading.id, story.title, story.runs, wanted)
+    runs = _chosen(wish, reading.id, story.title, story.runs, wanted)
     _name(printer, wish, runs)
     reading.present(latest(story, runs, wish.attempt))
+    for run in runs:
+        _tell_end(run, story.runs[run])
 
 
 def _show_build(reading: Reading, wish: LogsWish) -> None:

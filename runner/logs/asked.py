@@ -17,7 +17,7 @@ DATE = 8
 #: Runs that one may ask for at once.
 MOST_RUNS = 1000
 
-_PART = r"\d{1,9}(\.\.\d{1,9})?"
+_PART = r"\d{1,9}((\.\.|-)\d{1,9})?"
 _RUNS = re.compile(rf"{_PART}(,{_PART})*")
 
 
@@ -46,7 +46,9 @@ def split(words: Sequence[str], known: Collection[str]) -> tuple[str, list[int]]
         if not _RUNS.fullmatch(word):
             raise WrongUse(f"{word!r} is no run", "runs are numbers: 3, or 0,3,5..9; the campaign comes before them")
         for part in word.split(","):
-            begin, _, end = part.partition("..")
+            begin, _, end = part.replace("-", "..").partition("..")
+            if end and int(end) < int(begin):
+                raise WrongUse(f"{part} are no runs", "the smaller number comes first: 3..9")
             if int(end or begin) - int(begin) >= MOST_RUNS:
                 raise WrongUse(f"{part} are more than {MOST_RUNS} runs", "their logs come home with the results")
             numbers.update(dict.fromkeys(range(int(begin), int(end or begin) + 1)))

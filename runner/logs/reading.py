@@ -191,8 +191,11 @@ class Reading:
         return not self._open and (self.story.has_ended or (numbers is not None and numbers <= self.story.over.keys()))
 
     def _loop(self, numbers: set[int] | None, is_over: Callable[[], bool]) -> None:
+        before = set(self.story.over)
         while True:
-            for run, attempt in self.story.running():
+            # A short run has begun and ended between two looks.
+            ended = [(run, one.attempt) for run, one in self.story.over.items() if run not in before and one.attempt]
+            for run, attempt in (*self.story.running(), *ended):
                 if numbers is None or run in numbers:
                     self._begin(run_stream(run, attempt), run, attempt)
             self._tail = None  # what begins from now on is shown from its beginning

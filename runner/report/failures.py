@@ -63,7 +63,7 @@ def lines(
             again = again.starting_in(folder)
         told.append(f"    again:   {again.again}")
         if again.by_hand:
-            told.append(f"    by hand: {again.by_hand}")
+            told.append(f"    by hand, where it is built: {again.by_hand}")
     untold = found[TOLD:]
     if untold:
         others = causes.ranges(run for group in untold for run in group.runs)

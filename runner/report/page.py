@@ -150,6 +150,8 @@ def _provenance(manifest: Manifest) -> Markup:
     limits = [f"{name} {_limit(value)}" for name, value in manifest.limits.items() if value]
     keys = {entry.build for entry in manifest.done if entry.build}
     several = f"{count(len(keys), 'program')} did the runs, as it was built anew: {', '.join(sorted(keys))}"
+    runs = ["--runs", manifest.run_filter] if manifest.run_filter else []
+    ordered = ["labfleet", "campaign", *manifest.order, *runs]
     told = facts(
         [
             ("Commit", _code(manifest.snapshot.commit)),
@@ -168,7 +170,7 @@ def _provenance(manifest: Manifest) -> Markup:
             ("NED path", "; ".join(manifest.ned_path)),
             ("Working folder", manifest.working_directory),
             ("Limits", ", ".join(limits)),
-            ("Ordered by", _code(shlex.join(["labfleet", "campaign", *manifest.order])) if manifest.order else ""),
+            ("Ordered by", _code(shlex.join(ordered)) if manifest.order else ""),
         ]
     )
     note = "Commit and tree are those of the snapshot: the working tree as it was, uncommitted edits included."

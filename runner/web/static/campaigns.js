@@ -43,6 +43,7 @@ function draw(campaign) {
   show(card.waiting, campaign.waiting ?? "");
   set(card.waiting, "hidden", !campaign.waiting);
   set(card.progress, "max", campaign.total || 1);
+  set(card.progress, "hidden", campaign.ended != null && !campaign.total); // refused before it had any runs
   const over = campaign.done + campaign.failed;
   if (campaign.total && (card.progress.position < 0 || card.progress.value !== over)) card.progress.value = over;
 }
