@@ -90,9 +90,11 @@ def hub() -> Iterator[RunningHub]:
 
 @pytest.fixture
 def own_hub() -> Iterator[RunningHub]:
-    """Return a hub of the test's own, not started."""
+    """Return a hub of the test's own, not started; nothing else is beside its folder."""
     with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder:
-        yield from hub_in(folder)
+        home = Path(folder) / "hub"
+        home.mkdir()
+        yield from hub_in(str(home))
 
 
 class Ends:
