@@ -68,9 +68,9 @@ class _Block:
 
 
 def shown(picture: Picture, now: float, screen: Console, said: str = "") -> RenderableType:
-    """Return the lab in rows that fit a terminal, one less than it has."""
+    """Return the lab in rows that fit a terminal, and leave two: how it ended, and the prompt after that."""
     # The terminal shows ^C behind the last row, which must not break for that.
-    width, rows = screen.width - len("^C"), max(4, screen.height - 1)
+    width, rows = screen.width - len("^C"), max(3, screen.height - 2)
     top = [_row(line, "bold") for line in wrap(overview.headline(picture, now), width)[:MOST_REASONS]]
     if said:
         top.append(_row(one_line(said), "yellow"))

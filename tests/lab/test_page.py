@@ -31,7 +31,7 @@ while not {"machines", "bars"} <= told.keys() and time.monotonic() < deadline:
     line = events.readline()
     if line.startswith(b"data: "):
         data = json.loads(line[6:])
-        if data.get("machines"):
+        if data.get("everything") and "machines" in data:
             told["machines"] = sorted(machine["name"] for machine in data["machines"])
         if data.get("bars"):
             told["bars"] = len(data["bars"])
