@@ -114,6 +114,23 @@ def test_campaigns_take_turns() -> None:
     assert Counter(feed.chunk.campaign for feed in feeds) == {"first": 2, "second": 2}
 
 
+@pytest.mark.parametrize("seconds", [None, 60.0, 1.0])
+def test_a_campaign_gets_its_share_though_another_one_s_chunks_wait_for_every_slot(seconds: float | None) -> None:
+    # Given a campaign of short runs, which keeps the queues ahead of their slots
+    first = started(100_000, name="first", seconds=1.0)
+    under_way = feeding.next_feeds([first], ONE_HOST)
+    # When another one comes, whose runs are long, or of which nothing is known, and chunks end one by one
+    second = started(100_000, name="second", seconds=seconds)
+    for _ in range(20):
+        finish(first, next(feed for feed in under_way if feed.chunk.campaign == "first"))
+        under_way = [feed for feed in under_way if feed.chunk.id in first.in_flight | second.in_flight]
+        under_way += feeding.next_feeds([first, second], ONE_HOST)
+        # Then both slots are in use all the time
+        assert len(under_way) >= 2
+    # … and the other one has one of them
+    assert len(second.in_flight) >= 1
+
+
 @pytest.mark.parametrize("seconds", [None, 1.0])
 def test_without_a_host_nothing_is_handed_out(seconds: float | None) -> None:
     # Given a campaign and no host (yet, or any more), when it is time to feed, then the runs just wait

@@ -45,17 +45,18 @@ def next_feeds(
 ) -> list[Feed]:
     """Return the chunks to queue now, and note them as under way.
 
-    Each host's queue is kept only slightly ahead of its slots; campaigns take turns, the one with the least under way
-    first; a campaign's own limit (``jobs``) counts its chunks under way.  A host ``on_trial`` gets one run at a time:
-    no more is lost if it fails again.
+    Each host's queue is kept only slightly ahead of its slots; a campaign's own limit (``jobs``) counts its chunks
+    under way.  Campaigns take turns, the one with the least under way first; when there is no room for it, nobody
+    else's chunk takes the next slot by waiting for it.  A host ``on_trial`` gets one run at a time: no more is lost
+    if it fails again.
     """
     feeds: list[Feed] = []
     room = _room(states, hosts)
     slots = sum(hosts.values())
     while True:
         ready = [state for state in states if state.waiting and not _at_limit(state)]
-        ready.sort(key=lambda state: len(state.in_flight))
-        feed = next((feed for state in ready if (feed := _feed(state, room, slots, now, on_trial))), None)
+        turn = min(ready, key=lambda state: len(state.in_flight), default=None)
+        feed = _feed(turn, room, slots, now, on_trial) if turn else None
         if feed is None:
             return feeds
         room[feed.host] -= 1
