@@ -3,7 +3,8 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tests.integration.conftest import _PROGRAM as PROGRAM
@@ -65,6 +66,15 @@ def under_way(client: Client) -> str:
     said = labfleet(client, "lab", "status")
     (found,) = re.findall(r"^ *(20\d+-\d+-\w+) ", said.stdout, re.MULTILINE)
     return str(found)
+
+
+@contextmanager
+def cancelled_at_last(client: Client, campaign: str) -> Iterator[None]:
+    """Cancel a campaign at the end, whatever happened: it would keep the machines from what comes next."""
+    try:
+        yield
+    finally:
+        labfleet(client, "cancel", campaign)
 
 
 def cancelled(client: Client, folder: str, campaign: str, running: Running) -> Any:

@@ -139,26 +139,27 @@ def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(prov
     running = campaigns.start(client, folder)
     eventually(lambda: campaigns.begun(provisioned_lab, folder) > 0, "the first results", 120)
     campaign = campaigns.under_way(client)
-    # When somebody with another login submits a campaign, with one variable and no key of a worker's
-    anna = {"LABFLEET_LAB": "head"}
-    other = campaigns.scripted(client, "hers", runs=4, user="anna")
-    done = labfleet(client, "campaign", "--verbose", cwd=other, user="anna", env=anna)
-    # Then it is done, followed and brought home, under her name
-    assert done.status == 0, done.stderr
-    assert "run 3 begins" in done.stdout + done.stderr
-    hers = campaigns.manifest(client, other)
-    assert (hers["user"], len(hers["runs"])) == ("anna", 4)
-    # … she sees the first one's campaign, and can neither cancel it nor take its results
-    assert campaign in labfleet(client, "lab", "status", user="anna", env=anna).stdout
-    refused = labfleet(client, "cancel", campaign, user="anna", env=anna)
-    assert refused.status == 3
-    assert "belongs to admin" in refused.stderr
-    fetch = ["rsync", "-r", "--rsync-path=/usr/local/bin/labfleet-head results"]
-    assert client.run([*fetch, f"head:{hers['campaign']}/", "own/"], user="anna").status == 0
-    assert client.run([*fetch, f"head:{campaign}/", "stolen/"], user="anna").status != 0
-    # … while the first one can
-    assert labfleet(client, "cancel", campaign).status == 0
-    assert running.wait(120).status == 1
+    with campaigns.cancelled_at_last(client, campaign):
+        # When somebody with another login submits a campaign, with one variable and no key of a worker's
+        anna = {"LABFLEET_LAB": "head"}
+        other = campaigns.scripted(client, "hers", runs=4, user="anna")
+        done = labfleet(client, "campaign", "--verbose", cwd=other, user="anna", env=anna)
+        # Then it is done, followed and brought home, under her name
+        assert done.status == 0, done.stderr
+        assert "run 3 begins" in done.stdout + done.stderr
+        hers = campaigns.manifest(client, other)
+        assert (hers["user"], len(hers["runs"])) == ("anna", 4)
+        # … she sees the first one's campaign, and can neither cancel it nor take its results
+        assert campaign in labfleet(client, "lab", "status", user="anna", env=anna).stdout
+        refused = labfleet(client, "cancel", campaign, user="anna", env=anna)
+        assert refused.status == 3
+        assert "belongs to admin" in refused.stderr
+        fetch = ["rsync", "-r", "--rsync-path=/usr/local/bin/labfleet-head results"]
+        assert client.run([*fetch, f"head:{hers['campaign']}/", "own/"], user="anna").status == 0
+        assert client.run([*fetch, f"head:{campaign}/", "stolen/"], user="anna").status != 0
+        # … while the first one can
+        assert labfleet(client, "cancel", campaign).status == 0
+        assert running.wait(120).status == 1
 
 
 def test_a_machine_that_vanishes_loses_no_run(provisioned_lab: Lab) -> None:
