@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runner.messages import HostReport, MachineStatus
 from runner.model import Kind
+from runner.quantities import roughly
 from runner.scheduling.health import Ward
 from runner.scheduling.leases import LEASE
 from runner.scheduling.state import CampaignState
@@ -126,7 +127,7 @@ class Hosts:
         if host is None:
             return "away", "nothing was heard from it since the foreman started"
         if self.now - host.heard > LEASE:
-            return "away", f"nothing was heard from it for {self.now - host.heard:.0f} s"
+            return "away", f"nothing was heard from it for {roughly(self.now - host.heard)}"
         if name in self._drained:
             return "draining", f"drained by {self._drained[name]}; labfleet undrain {name} gives it runs again"
         if self.takes_nothing(name):

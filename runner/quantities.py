@@ -47,6 +47,21 @@ def count(text: str, minimum: int) -> int:
     raise ValueError(f"{text!r} is no whole number from {minimum}")
 
 
+def roughly(seconds: float) -> str:
+    """Return a duration in words that stay the same for a while: ``a few seconds``, ``more than 40 s``, ``more than 3 h``.
+
+    Who is told whatever changes is not told every second that a second has gone by.
+    """
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 60:
+        return f"more than {int(seconds // 10) * 10} s"
+    for unit, name, upto in ((60, "min", 3600), (3600, "h", 2 * 86400)):
+        if seconds < upto:
+            return f"more than {int(seconds // unit)} {name}"
+    return f"more than {int(seconds // 86400)} days"
+
+
 def _amount(text: str, units: dict[str, int], complaint: str) -> float:
     match = _QUANTITY.fullmatch(text.strip())
     factor = units.get(match[2].lower()) if match else None

@@ -2,13 +2,17 @@
 
 import _thread
 import queue
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
-from runner import ledger, results
+from runner import ledger, local_lab, results
 from runner.lab import Lab
 from runner.messages import (
     Accepted,
@@ -114,10 +118,12 @@ class PlayedForeman:
         """Tell the watchers something that nobody can understand, as a foreman of another version may."""
         self._do(self._say_something_odd)
 
-    @property
-    def is_watched(self) -> bool:
-        """Does anybody watch?"""
-        return bool(self._watchers)
+    def callers(self) -> int:
+        """Return how many connections there are."""
+        while self._monitor.poll(0):
+            accepted = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_ACCEPTED
+            self._callers += 1 if accepted else -1
+        return self._callers
 
     def be_exchanged(self, *events: AnyEvent) -> None:
         """Die, and be followed by another foreman; meanwhile something happens."""
@@ -125,7 +131,7 @@ class PlayedForeman:
 
     def leave(self) -> None:
         """Be away: nothing is heard or said any more."""
-        self._do(lambda: self._desk.close(linger=0))
+        self._do(self._leave)
 
     def come_back(self) -> None:
         """Be there again, as another foreman."""
@@ -146,6 +152,11 @@ class PlayedForeman:
         for client in self._watchers:
             self._send(client, changed)
 
+    def _leave(self) -> None:
+        self._desk.disable_monitor()
+        self._monitor.close(linger=0)
+        self._desk.close(linger=0)
+
     def _do(self, order: Callable[[], None]) -> None:
         done = threading.Event()
 
@@ -160,6 +171,8 @@ class PlayedForeman:
     def _bind(self) -> None:
         self._desk = self._context.socket(zmq.ROUTER)
         self._desk.set(zmq.SNDHWM, 0)
+        self._monitor = self._desk.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._callers = 0
         self._desk.bind(self.endpoint)
 
     def _serve(self) -> None:
@@ -337,6 +350,18 @@ class PlayedLab(Lab):
         results.commit(self.paths, [outcome])
         assert results.record(self.paths.campaign(campaign.id), run) == outcome
         return RunCommitted(outcome)
+
+
+@contextmanager
+def played_lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedLab]:
+    """A lab of one test's own, which this test's clients take for theirs."""
+    monkeypatch.setenv("LABFLEET_HOME", str(home))
+    monkeypatch.setenv("LABFLEET_LAB", "local")
+    with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder:  # short: it holds a socket
+        played = PlayedLab(Path(folder), home)
+        monkeypatch.setattr(local_lab, "connect", lambda *_: played)
+        yield played
+        played.played.close()
 
 
 class Watcher(View):

@@ -54,18 +54,18 @@ def builder(name: str, of: str) -> MachineStatus:
     ("machines", "why"),
     [
         ([], "No machine has told of itself yet, so nobody builds the program."),
-        ([RED], "The build job waits for a builder; nothing has been heard of it for 7 s."),
+        ([RED], "The build job waits for a builder; nothing has been heard of it for a few seconds."),
         (
             [machine("red", "away", "nothing was heard from it for 30 s")],
             (
-                "The build job waits for a builder; nothing has been heard of it for 7 s. "
+                "The build job waits for a builder; nothing has been heard of it for a few seconds. "
                 "red is away: nothing was heard from it for 30 s. labfleet doctor finds out why nothing is heard."
             ),
         ),
         (
             [machine("red", "draining", "it finishes what runs and takes nothing more", draining=True)],
             (
-                "The build job waits for a builder; nothing has been heard of it for 7 s. "
+                "The build job waits for a builder; nothing has been heard of it for a few seconds. "
                 "red is draining: it finishes what runs and takes nothing more."
             ),
         ),

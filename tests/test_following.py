@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 import pytest
 
 from runner import campaign as client
-from runner import campaign_command, campaigns, following, homecoming, lab, local_lab, report
+from runner import campaign_command, campaigns, following, homecoming, lab, report
 from runner.campaign import Order
 from runner.errors import Cancelled, Detached, ExitCode, LabFailed, WrongUse
 from runner.messages import (
@@ -39,7 +38,7 @@ from runner.notes import Arrival, Note
 from runner.paths import SNAPSHOT_ROOT
 from tests.conftest import eventually
 from tests.lab_fixture import manifest
-from tests.played_lab import PlayedLab, Script, Watcher, prepared
+from tests.played_lab import PlayedLab, Script, Watcher, played_lab, prepared
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +52,8 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedLab]:
-    """A lab of one test's own, which this test's clients take for theirs."""
-    monkeypatch.setenv("LABFLEET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("LABFLEET_LAB", "local")
-    with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder:  # short: it holds a socket
-        played = PlayedLab(Path(folder), tmp_path / "home")
-        monkeypatch.setattr(local_lab, "connect", lambda *_: played)
+    with played_lab(tmp_path / "home", monkeypatch) as played:
         yield played
-        played.played.close()
 
 
 @pytest.fixture

@@ -60,3 +60,20 @@ def test_counts_are_whole_numbers(name: str, text: str) -> None:
     # Given what is no count, when it is read, then it is refused
     with pytest.raises(ValueError, match="whole number"):
         quantities.limit(name, text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "a few seconds"),
+        (9.9, "a few seconds"),
+        (10.0, "more than 10 s"),
+        (59.9, "more than 50 s"),
+        (60.0, "more than 1 min"),
+        (3599.0, "more than 59 min"),
+        (3600.0, "more than 1 h"),
+        (2 * 86400.0, "more than 2 days"),
+    ],
+)
+def test_how_long_ago_something_was_is_told_in_words_that_stay_for_a_while(seconds: float, words: str) -> None:
+    assert quantities.roughly(seconds) == words

@@ -1,17 +1,16 @@
 """Who watches a lab sees it as it is, whatever happens to the lab; the foreman is played by the test."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from runner import local_lab, status
+from runner import status
 from runner.errors import LabFailed
 from runner.labs import Connection
 from runner.messages import AskStatus, Changed, MachineStatus, Overview, Watch
 from runner.report.overview import Picture
-from tests.played_lab import PlayedLab
+from tests.played_lab import PlayedLab, played_lab
 
 
 class Shown:
@@ -42,15 +41,11 @@ def reason(picture: Picture) -> str:
 
 @pytest.fixture
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedLab]:
-    """A lab of one test's own, which this test's clients take for theirs."""
-    monkeypatch.setenv("LABFLEET_LAB", "local")
+    """A lab of one test's own; its watchers are impatient."""
     monkeypatch.setattr(status, "QUESTION", 0.1)
     monkeypatch.setattr(status, "PAUSE", 0.1)
-    with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder:  # short: it holds a socket
-        played = PlayedLab(Path(folder), tmp_path / "home")
-        monkeypatch.setattr(local_lab, "connect", lambda *_: played)
+    with played_lab(tmp_path / "home", monkeypatch) as played:
         yield played
-        played.played.close()
 
 
 def watch(*steps: Callable[[Picture], bool]) -> Shown:

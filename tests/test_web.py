@@ -510,15 +510,13 @@ def test_the_dashboard_is_another_place_to_browsers(lab: WebLab, campaign: Campa
 
 
 def test_the_foreman_is_not_watched_when_nobody_looks(lab: WebLab) -> None:
-    # Given somebody who has looked, and has gone
+    # Given somebody who looks
     with lab.events("/events") as events:
         events.until("lab")
-    asked = len(lab.foreman.asked)
-    # When a foreman is there that is new to everybody, and somebody looks again
-    lab.foreman.be_exchanged()
-    assert not lab.foreman.is_watched
+        assert lab.foreman.callers() == 1
+    # When that one has gone, then nobody asks the foreman any more
+    eventually(lambda: lab.foreman.callers() == 0, "that the foreman is left alone")
+    # When somebody looks again, then it is watched from then on
     with lab.events("/events") as events:
-        # Then it is watched from then on
-        events.until("lab")
-        eventually(lambda: lab.foreman.is_watched, "a watcher")
-    assert len(lab.foreman.asked) > asked
+        assert events.until("lab", lambda data: data["everything"])
+        assert lab.foreman.callers() == 1

@@ -99,12 +99,19 @@ class Reading:
             match message:
                 case Refused(text, hint):
                     raise LabFailed(text, hint)
-                case Status(incarnation=incarnation):
-                    if self._incarnation and incarnation != self._incarnation:  # it knows no followers
-                        self._foreman.socket.send(encode(Follow(self.id)))
-                    self._incarnation = incarnation
+                case Status():
+                    self._check_status(message)
                 case _:
                     self.story.take(message)
+
+    def _check_status(self, status: Status) -> None:
+        """Ask for everything again if the foreman is another one, or knows of more than it has told."""
+        known = next((one for one in status.campaigns if one.id == self.id), None)
+        over = len(self.story.over)
+        missed = not self.story.has_ended and (known is None or known.done + known.failed > over)
+        if self._incarnation and (missed or status.incarnation != self._incarnation):
+            self._foreman.socket.send(encode(Follow(self.id)))
+        self._incarnation = status.incarnation
 
     def _check_silence(self) -> None:
         """Ask a lab from which nothing is heard whether it is there, and come back to it if it was away."""

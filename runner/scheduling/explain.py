@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from runner.messages import CampaignEnded, CampaignRefused, CampaignStatus, MachineStatus
 from runner.model import Attempt, Outcome, Past
+from runner.quantities import roughly
 from runner.scheduling.state import CampaignState, InFlight
 
 
@@ -60,7 +61,7 @@ def _why_not_built(state: CampaignState, machines: Sequence[MachineStatus], now:
         return f"The builder on {machine} works for campaign {other}; this one is next, or later."
     if not machines:
         return "No machine has told of itself yet, so nobody builds the program."
-    waited = f"nothing has been heard of it for {now - state.build_renewed:.0f} s"
+    waited = f"nothing has been heard of it for {roughly(now - state.build_renewed)}"
     # A machine that somebody has drained builds on, one that is about to be stopped does not.
     gone = [one for one in machines if one.state == "away" or (one.report and one.report.draining)]
     return f"The build job waits for a builder; {waited}. {_troubles(gone)}".strip()
