@@ -48,7 +48,7 @@ def count(text: str, minimum: int) -> int:
 
 
 def roughly(seconds: float) -> str:
-    """Return a duration in words that stay the same for a while: ``a few seconds``, ``more than 40 s``, ``more than 3 h``.
+    """Return a duration in words that stay the same for a while: ``a few seconds``, ``more than 3 h``.
 
     Who is told whatever changes is not told every second that a second has gone by.
     """

@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 
 from runner import ledger, results
 from runner.job_queue import host_queue
-from runner.log_stream import GrowingLog, Sender, run_stream
+from runner.log_stream import BUDGET, GrowingLog, Sender, run_stream
 from runner.messages import (
     CampaignEnded,
     CampaignPrepared,
@@ -344,6 +344,25 @@ def test_whatever_a_log_holds_is_shown_harmlessly(lab: WebLab, campaign: Campaig
     answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-0.1", lab.bearer("ben"))
     assert answer.body == log.read_bytes()
     assert answer.headers["content-disposition"].startswith("attachment;")
+
+
+def test_a_log_of_which_the_lab_has_the_beginning_alone_is_not_saved_as_if_it_were_whole(
+    lab: WebLab, campaign: Campaign
+) -> None:
+    # Given a run under way that has printed more than the hub keeps
+    log = lab.paths.log(campaign.id, "run-3.1")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        file.truncate(BUDGET)
+    # When its log is to be saved, then it is said where all of it is
+    answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-3.1", lab.bearer("ben"))
+    assert answer.status == 409
+    assert "labfleet logs --raw has it now" in answer.told["message"]
+    # … and one that is shorter is all there is
+    with log.open("r+b") as file:
+        file.truncate(BUDGET - 1)
+    answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-3.1", lab.bearer("ben"))
+    assert (answer.status, len(answer.body)) == (200, BUDGET - 1)
 
 
 @pytest.mark.parametrize(

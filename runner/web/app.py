@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import Callable
 
@@ -247,6 +248,9 @@ class App:
         found = downloads.opened(self._paths.home, file) if file else None
         if found is None:
             raise HTTPException(404, "the lab does not have that log any more; it is at home, beside the results")
+        if os.fstat(found.fileno()).st_size >= log_stream.BUDGET and not self._logs.kept(campaign.id, stream):
+            found.close()
+            raise HTTPException(409, "so long a log is here when its run is over; labfleet logs --raw has it now")
         return downloads.attachment(found, f"{campaign.id}-{stream}.log")
 
 
