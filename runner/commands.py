@@ -224,7 +224,9 @@ def _meant(program: Program, context: Any, token: str) -> list[str]:
     if token.startswith("-"):
         return get_close_matches(token, [*context.flags, *context.inverse_flags] if context else [], n=1)
     if context and context.name:
-        return [f"--{token}"] if f"--{token}" in context.flags else []
+        if f"--{token}" in context.flags:
+            return [f"--{token}"]
+        return [f"--config {token}"] if "--config" in context.flags else []
     if token in _PARTS_OF_LAB and "lab" in commands:
         return [f"lab {token}"]
     return get_close_matches(token, list(commands), n=1)

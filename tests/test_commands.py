@@ -276,7 +276,7 @@ def test_a_broken_connection_is_not_taken_for_a_reader_that_went_away(call: Call
         ("campaign --xyzzy=1", "campaign has no option --xyzzy", "campaign --help"),
         ("campaign --config", "--config needs a value", "campaign --help"),
         ("campaign --config --jobs 4", "--config needs a value", "campaign --help"),
-        ("campaign General", "'General' is no option of campaign, and no command", "campaign --help"),
+        ("campaign General", "'General' is no option of campaign, and no command", "did you mean --config General?"),
         ("campaign --config A --config B", "--config is given twice", "campaign --help"),
         ("campaign --jobs x", "--jobs takes a whole number from 1, not 'x'", ""),
         ("--help campain", "there is no command 'campain'", "did you mean campaign?"),

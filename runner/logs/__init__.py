@@ -16,7 +16,7 @@ from runner.notes import Note, Notes
 from runner.paths import LabPaths
 from runner.paths import home as home_of_lab
 from runner.report.consoles import Log, Printer, is_coloured, pattern
-from runner.report.text import write
+from runner.report.text import one_line, write
 
 
 def show(wish: LogsWish) -> None:
@@ -170,6 +170,11 @@ def _show_from_lab(reading: Reading, printer: Printer, wish: LogsWish, wanted: S
         reading.follow(attempts or None)
         return
     if story.prepared is None:
+        if story.refusal:
+            raise WrongUse(
+                f"campaign {reading.id} could not be run: {one_line(story.refusal)}",
+                f"labfleet logs {reading.id} --build  shows its build; labfleet campaigns  says which others there are",
+            )
         raise WrongUse(f"campaign {reading.id} has no runs yet", f"labfleet logs {reading.id} --build  shows its build")
     runs = _chosen(wish, reading.id, story.title, story.runs, wanted)
     _name(printer, wish, runs)

@@ -30,6 +30,8 @@ class Story:
     #: The latest attempt that was begun at each run.
     begun: dict[int, int] = field(default_factory=dict)
     has_ended: bool = False
+    #: Why it could not be run.
+    refusal: str = ""
 
     def take(self, event: AnyEvent | AnyAnswer) -> None:
         """Take note of what happened."""
@@ -44,7 +46,9 @@ class Story:
                 self.past[past.run, past.number] = past
             case RunCommitted(outcome):
                 self.over[outcome.run] = outcome
-            case CampaignEnded() | CampaignRefused():
+            case CampaignRefused(_, _, message):
+                self.has_ended, self.refusal = True, message
+            case CampaignEnded():
                 self.has_ended = True
 
     @property

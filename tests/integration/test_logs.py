@@ -311,6 +311,18 @@ def test_what_makes_no_sense_is_answered_with_what_there_is(
     assert message in said.stderr
 
 
+def test_a_campaign_that_could_not_be_run_says_why_it_has_no_logs(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign whose program does not say which runs there are
+    (scripted / "simulate").write_text("#!/bin/sh\necho '<!> Error: odd network'; exit 1\n")
+    assert lab("campaign", cwd=scripted).status == 2
+    # When its logs are asked for, or followed, then that is said, and where there are others
+    said = lab("logs", cwd=scripted)
+    assert said.status == 2
+    assert "could not be run: the program cannot list the runs of General: odd network" in said.stderr
+    assert "labfleet campaigns" in said.stderr
+    assert lab("logs", "--follow", cwd=scripted).stderr == said.stderr
+
+
 # ---- what a simulation may print -------------------------------------------------------------------------------------
 
 
