@@ -31,7 +31,7 @@ from runner.scheduling.state import CampaignState
 
 log = logging.getLogger(__name__)
 
-#: Where a campaign stands that only had to list its runs, and has; nobody asks for it any more.
+#: Where a campaign stands that only had to list its runs, and has, or cannot; nobody asks for it any more.
 LISTED = "listed"
 
 #: So many campaigns are remembered as just ended.
@@ -314,12 +314,12 @@ def status_of(
 
 
 def _phase(state: CampaignState, told: CampaignEnded | CampaignRefused | None) -> str:
+    if told and state.campaign.dry_run:
+        return LISTED  # whoever asked has been told, also that there is no list
     if isinstance(told, CampaignRefused):
         return "refused"
     if state.cancelled:
         return "cancelled"
-    if told and state.campaign.dry_run:
-        return LISTED
     if told:
         return "failed" if state.failed else "done"
     return "running" if state.prepared else "building"

@@ -98,6 +98,9 @@ def test_a_dry_run_lists_the_runs_and_does_none(lab: LocalLab, aloha: Path) -> N
     assert "iaMean=5" in said.stdout
     assert "2 runs" in said.stdout
     assert not (aloha / "results").exists()
+    # … not in the lab either, when there are none to be listed
+    assert lab("campaign", "--config", "Nosuch", "--dry-run", cwd=aloha).status == 2
+    assert "Nosuch" not in lab("campaigns", cwd=aloha).stdout
 
 
 def test_jobs_limits_how_many_runs_are_under_way_at_once(lab: LocalLab, scripted: Path) -> None:
