@@ -59,6 +59,8 @@ def test_of_a_chunk_of_several_runs_the_one_that_began_last_is_shown() -> None:
     # When the machines are looked at, then the second one is shown
     (red,) = overview.machines([machine()], [state])
     assert [slot.run for slot in red.slots] == [1]
+    # … and one run is what is said to be running
+    assert status_of(state).running == 1
     # … and none when they are over, until the next one begins
     for run in (0, 1):
         campaign_state.take_outcome(state, outcome_of(Attempt(run, 1)))

@@ -307,7 +307,7 @@ def status_of(
         total=state.total,
         done=state.kinds["done"],
         failed=state.failed,
-        running=0 if told else sum(len(chunk.attempts) for chunk in state.in_flight.values() if chunk.slot),
+        running=0 if told else sum(chunk.slot != "" for chunk in state.in_flight.values()),
         submitted=state.campaign.submitted,
         ended=ended,
     )

@@ -50,6 +50,7 @@ class CampaignStatus(Value, frozen=True):
     total: int
     done: int
     failed: int
+    #: How many slots work on it, each on one run.
     running: int
     #: Seconds since the epoch; None while it has not ended.
     submitted: float = 0.0
