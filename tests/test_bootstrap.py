@@ -509,6 +509,13 @@ def test_a_failed_check_is_the_end_of_the_test_suite(machine: Machine) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("command", ["bench", "faults", "testlab"])
+def test_commands_that_are_made_of_the_tests_have_their_packages(machine: Machine, command: str) -> None:
+    # Given a fresh checkout, when a command for developers is called, then it finds what the tests are made of
+    machine.call(command, "--help")
+    assert machine.calls()[1].endswith(f"-r {machine.checkout}/requirements-dev.lock")
+
+
 def test_packages_for_development_are_enough_for_everything_else(machine: Machine) -> None:
     # Given a machine on which the tests were run
     machine.call("test")
