@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tests.conftest import eventually
 from tests.integration.conftest import _PROGRAM as PROGRAM
 from tests.lab.client import RESEARCHER, Client, Running
 from tests.lab.machine import Machine
@@ -69,12 +70,19 @@ def under_way(client: Client) -> str:
 
 
 @contextmanager
-def cancelled_at_last(client: Client, campaign: str) -> Iterator[None]:
-    """Cancel a campaign at the end, whatever happened: it would keep the machines from what comes next."""
+def long_campaign(lab: Lab, name: str) -> Iterator[tuple[str, Running]]:
+    """Have a campaign of the researcher's under way; yield its id and its client.
+
+    It is cancelled at the end, whatever happened: it would keep the machines from what comes next.
+    """
+    folder = scripted(lab.client, name, runs=3000, seconds=1)
+    running = start(lab.client, folder)
+    eventually(lambda: begun(lab, folder) > 0, "the first results", 120)
+    campaign = under_way(lab.client)
     try:
-        yield
+        yield campaign, running
     finally:
-        labfleet(client, "cancel", campaign)
+        labfleet(lab.client, "cancel", campaign)
 
 
 def cancelled(client: Client, folder: str, campaign: str, running: Running) -> Any:

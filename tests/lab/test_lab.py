@@ -135,11 +135,7 @@ def test_an_upgrade_loses_no_run_and_later_ones_are_of_the_new_revision(provisio
 def test_a_second_person_needs_one_setting_and_cannot_touch_the_first_one_s(provisioned_lab: Lab) -> None:
     # Given a campaign of the first person's under way
     client = provisioned_lab.client
-    folder = campaigns.scripted(client, "first", runs=3000, seconds=1)
-    running = campaigns.start(client, folder)
-    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 0, "the first results", 120)
-    campaign = campaigns.under_way(client)
-    with campaigns.cancelled_at_last(client, campaign):
+    with campaigns.long_campaign(provisioned_lab, "first") as (campaign, running):
         # When somebody with another login submits a campaign, with one variable and no key of a worker's
         anna = {"LABFLEET_LAB": "head"}
         other = campaigns.scripted(client, "hers", runs=4, user="anna")

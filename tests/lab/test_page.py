@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from tests.conftest import eventually
 from tests.lab import campaigns
 from tests.lab.campaigns import labfleet
 from tests.lab.client import Client
@@ -63,11 +62,7 @@ def seen(client: Client, user: str, campaign: str) -> dict[str, Any]:
 def test_people_see_all_of_the_lab_and_cancel_what_is_theirs(provisioned_lab: Lab) -> None:
     # Given a campaign of the researcher's, whose login on the head is admin
     client = provisioned_lab.client
-    folder = campaigns.scripted(client, "watched", runs=3000, seconds=1)
-    running = campaigns.start(client, folder)
-    eventually(lambda: campaigns.begun(provisioned_lab, folder) > 3, "the first results", 120)
-    campaign = campaigns.under_way(client)
-    with campaigns.cancelled_at_last(client, campaign):
+    with campaigns.long_campaign(provisioned_lab, "watched") as (campaign, running):
         # When another person opens the page through her own login
         anna = seen(client, "anna", campaign)
         # Then she is known by that, sees the machines and what runs in his campaign, and cannot cancel it
