@@ -8,6 +8,7 @@ This module is loaded by every call, even ``labfleet --list``: it imports nothin
 
 import errno
 import functools
+import inspect
 import os
 import re
 import select
@@ -240,8 +241,9 @@ def _given_twice(program: Program, context: Any, token: str) -> str:
 
 
 # Under ``invoke`` the program object is Invoke's, and it is running already when it imports tasks.py.  To Invoke,
-# wrong use is exit code 1, which in labfleet says that a run failed; and it takes what follows ``runall`` for
-# options and commands of its own.  So these methods, all called after the import, are replaced in Invoke's class.
+# wrong use is exit code 1, which in labfleet says that a run failed; it takes what follows ``runall`` for options and
+# commands of its own; and its help is for who writes tasks.  So these methods, all called after the import, are
+# replaced in Invoke's class.
 _invoke_parse_tasks = Program.parse_tasks
 _invoke_parse_cleanup = Program.parse_cleanup
 _invoke_no_tasks_given = Program.no_tasks_given
@@ -282,9 +284,22 @@ def _no_tasks_given(program: Program) -> None:
     _invoke_no_tasks_given(program)
 
 
+def _print_task_help(program: Program, name: str) -> None:
+    """Print what a command does, and its options."""
+    called = "labfleet" if isinstance(program, Labfleet) else "invoke"
+    told = program.parser.contexts[name].help_tuples()
+    options = [(flags.replace(" STRING,", ",").replace("=STRING", "=VALUE"), text) for flags, text in told]
+    print(f"Usage: {called} {name}{' [OPTION…]' if options else ''}\n")
+    print(inspect.getdoc(program.collection[name]) or "")
+    if options:
+        print("\nOptions:\n")
+        program.print_columns(options)
+
+
 Program.parse_tasks = _parse_tasks  # type: ignore[assignment, method-assign]  # see above
 Program.parse_cleanup = _parse_cleanup  # type: ignore[assignment, method-assign]
 Program.no_tasks_given = _no_tasks_given  # type: ignore[assignment, method-assign]
+Program.print_task_help = _print_task_help  # type: ignore[assignment, method-assign]
 
 
 def _allow_bytecode() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,7 @@ def folder(c):
 
 @command()
 def campaign(c, config="General", jobs="1", clean=True):
+    "Run every run."
     whole_number(jobs, "--jobs")
     print(config)
 
@@ -308,6 +310,14 @@ def test_a_part_of_a_command_is_not_taken_for_one(line: str, hint: str) -> None:
     # Then it is said what that is a part of
     assert f"  hint: did you mean {hint}?" in done.stderr
     assert done.returncode == 2
+
+
+def test_help_is_for_who_runs_campaigns(call: Call, program: str) -> None:
+    # When the help of a command is asked for, then it says how that is called, in words that are not of Invoke's
+    said = call("campaign", "--help").stdout
+    assert said.startswith(f"Usage: {program} campaign [OPTION…]\n\nRun every run.\n\nOptions:\n")
+    assert "  -c, --config=VALUE\n" in said
+    assert not re.search("STRING|core-opts|Docstring|other tasks", said)
 
 
 def test_a_hint_names_the_program_that_was_called(call: Call, program: str) -> None:
