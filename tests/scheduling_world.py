@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -44,18 +44,28 @@ class Checked(RuleBasedStateMachine):
         waiting = {state.campaign.id: deque(state.waiting) for state in active}
         over = {state.campaign.id: set(state.over) for state in active}
         seconds = {state.campaign.id: state.run_seconds for state in active}
+        under_way = Counter({state.campaign.id: len(state.in_flight) for state in active})
         feeds = feeding.next_feeds(active, self.serving(), self.now)
         for feed in feeds:
             name = feed.chunk.campaign
             self.begun.update((name, attempt) for attempt in feed.chunk.attempts)
             assert not {attempt.run for attempt in feed.chunk.attempts} & over[name], "a run that is over is begun"
+            self.check_turn(name, under_way, waiting)
             self.check_size(feed.chunk, waiting[name], seconds[name])
+            under_way[name] += 1
             for _ in feed.chunk.attempts:
                 waiting[name].popleft()
             assert len(self.state(name).in_flight) <= (self.state(name).campaign.jobs or 999)
         self.check_loads(active, feeds)
         self.fed += feeds
         return feeds
+
+    def check_turn(self, name: str, under_way: Counter[str], waiting: Mapping[str, Sequence[Attempt]]) -> None:
+        """No campaign starves: who has the least under way is never overtaken, whatever its runs are like."""
+        for other, runs in waiting.items():
+            limit = self.state(other).campaign.jobs or 999
+            if runs and under_way[other] < limit:
+                assert under_way[name] <= under_way[other], f"{name} overtakes {other}"
 
     def check_size(self, chunk: Chunk, waiting: Sequence[Attempt], seconds: float | None) -> None:
         size = len(chunk.attempts)
