@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from runner.messages import HostReport, MachineStatus
-from runner.model import Kind
+from runner.model import Kind, Past
 from runner.quantities import roughly
 from runner.scheduling.health import Ward
 from runner.scheduling.leases import LEASE
-from runner.scheduling.state import CampaignState
+from runner.scheduling.state import UNHEARD, CampaignState
 from runner.toolchain import PARTS
 
 #: Seconds that count at most between two answers of Redis, which come every second.
@@ -62,6 +62,13 @@ class Hosts:
         """A run has ended on a machine, or was lost there."""
         if host:
             self._ward.take_outcome(host, kind, self.now)
+
+    def take_loss(self, past: Past) -> None:
+        """An attempt was lost on a machine."""
+        if past.host and past.error == UNHEARD:
+            self._ward.take_silence(past.host, self.now)
+        else:
+            self.take_outcome(past.host, "lost")
 
     def take_trouble(self, host: str, trouble: str) -> None:
         """A slot could not do its chunk, for a reason that is not the runs'."""

@@ -143,7 +143,7 @@ class JobQueue:
         self._redis = redis
         self._refusals = Refusals("job")
 
-    def _put(self, queue: str, handler: str, argument: str) -> None:
+    def _put(self, queue: str, handler: str, argument: str, *, first: bool = False) -> None:
         Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob).enqueue_call(
             handler,
             args=(argument,),
@@ -152,6 +152,7 @@ class JobQueue:
             result_ttl=0,
             failure_ttl=86400,
             description=argument[:200],
+            at_front=first,
         )
 
     def _jobs_in(self, queue: Queue) -> Iterator[Job]:
@@ -175,9 +176,9 @@ class JobQueue:
         queue = Queue(BUILD_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
         return any(_campaign_of(job) == campaign for job in self._jobs_in(queue))
 
-    def put_chunk(self, host: str, chunk: Chunk) -> None:
-        """Queue a chunk for the slots of a host."""
-        self._put(host_queue(host), "simulate", encode(chunk).decode())
+    def put_chunk(self, host: str, chunk: Chunk, *, first: bool = False) -> None:
+        """Queue a chunk for the slots of a host, behind or (``first``) ahead of what waits there."""
+        self._put(host_queue(host), "simulate", encode(chunk).decode(), first=first)
 
     def forget_chunks(self, campaign: str) -> None:
         """Take the campaign's build job and chunks that nobody has begun out of the queues."""

@@ -7,6 +7,7 @@ import pytest
 
 from runner.model import Attempt, Run
 from runner.scheduling import feeding
+from runner.scheduling import state as campaign_state
 from runner.scheduling.sharing import is_shareable
 from tests.campaigns import ONE_HOST, TWO_HOSTS, campaign, finish, outcome_of, sizes, started
 
@@ -138,6 +139,20 @@ def test_without_a_host_nothing_is_handed_out(seconds: float | None) -> None:
     waiting = list(state.waiting)
     assert feeding.next_feeds([state], {}) == []
     assert list(state.waiting) == waiting
+
+
+def test_a_run_that_was_lost_goes_ahead_of_what_waits() -> None:
+    # Given short runs, a queue ahead of its slots, and a chunk whose slot dies
+    state = started(100, seconds=1.0)
+    first, *others = feeding.next_feeds([state], ONE_HOST)
+    assert not any(feed.first for feed in (first, *others))
+    campaign_state.take_chunk_started(state, first.chunk.id, "slot1")
+    campaign_state.take_slot_died(state, "red", "slot1", 0.0)
+    # When the host is fed, then what was lost goes there first, and alone; all else goes behind
+    (again,) = feeding.next_feeds([state], ONE_HOST)
+    assert (again.first, len(again.chunk.attempts)) == (True, 1)
+    finish(state, others[0])
+    assert [feed.first for feed in feeding.next_feeds([state], ONE_HOST)] == [False]
 
 
 def test_a_host_without_slots_gets_no_work() -> None:

@@ -100,6 +100,22 @@ def test_what_gets_lost_together_has_one_reason() -> None:
     assert is_well(ward, 7.0 + FIRST_PAUSE)
 
 
+def test_what_expires_in_one_silence_has_one_reason() -> None:
+    # Given a machine of which nothing is heard, whose leases expire one by one, while another one does well
+    ward = Ward()
+    for second in range(10, 16):
+        ward.take_silence("red", float(second))
+    ward.take_outcome("blue", "done", 16.0)
+    # When it is heard again, then it is well
+    assert is_well(ward, 17.0)
+    # … and when it falls silent again and again, without a run that is done, it is not
+    for now in (40.0, 60.0):
+        assert is_well(ward, now)
+        ward.take_outcome("blue", "done", now)
+        ward.take_silence("red", now)
+    assert not is_well(ward, 60.0)
+
+
 def test_what_was_begun_before_a_machine_was_left_alone_is_no_further_failure() -> None:
     # Given a machine that is left alone
     ward = Ward()

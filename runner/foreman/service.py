@@ -115,7 +115,7 @@ class Foreman:
         if self._hosts.now >= self._feeds_from:
             states = list(self._books.states.values())
             for feed in feeding.next_feeds(states, self._hosts.serving(), self._hosts.now, self._hosts.on_trial()):
-                self._jobs.put_chunk(feed.host, feed.chunk)
+                self._jobs.put_chunk(feed.host, feed.chunk, first=feed.first)
 
     # ---- beginning ----
 
@@ -233,7 +233,7 @@ class Foreman:
         for state in self._states():
             lost = losing(state, now_is)
             for past in lost:
-                self._hosts.take_outcome(past.host, "lost")
+                self._hosts.take_loss(past)
             self._books.lost(state, lost)
 
     # ---- machines ----

@@ -23,6 +23,8 @@ class Feed:
 
     host: str
     chunk: Chunk
+    #: It goes ahead of what waits there: it was lost once, and has waited for long enough.
+    first: bool = False
 
 
 def chunk_size(state: CampaignState, slots: int) -> int:
@@ -89,21 +91,22 @@ def _feed(state: CampaignState, room: dict[str, int], slots: int, now: float, on
     host = max(places, key=lambda name: places[name])
     if places[host] <= 0:
         return None
-    attempts = tuple(state.waiting.popleft() for _ in range(_together(state, 1 if host in on_trial else size)))
+    lost = {past.run for past in state.past if past.kind == "lost"}
+    together = _together(state, lost, 1 if host in on_trial else size)
+    attempts = tuple(state.waiting.popleft() for _ in range(together))
     state.chunks += 1
     shared = len(attempts) > 1 and state.shareable is True
     key = state.prepared.key if state.prepared else ""
     chunk = Chunk(f"{state.campaign.id}-{state.series}{state.chunks}", state.campaign.id, attempts, shared, key)
     state.in_flight[chunk.id] = InFlight(host, attempts, renewed=now)
-    return Feed(host, chunk)
+    return Feed(host, chunk, first=attempts[0].run in lost)
 
 
-def _together(state: CampaignState, size: int) -> int:
+def _together(state: CampaignState, lost: Collection[int], size: int) -> int:
     """Return how many of the waiting attempts make the next chunk of at most so many.
 
     A run that was lost goes alone: it may be what took its worker down, and must not take others with it.
     """
-    lost = {past.run for past in state.past if past.kind == "lost"}
     for index, attempt in enumerate(itertools.islice(state.waiting, size)):
         if attempt.run in lost:
             return max(1, index)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from runner.messages import HostReport
 from runner.model import Kind
+from runner.scheduling.leases import LEASE
 
 #: So many runs in a row that crash or get lost make a machine suspect.
 MOST_IN_A_ROW = 3
@@ -29,6 +30,8 @@ class Health:
     #: When that row began, and when something was lost last.
     since: float = 0.0
     lost: float | None = None
+    #: When something of which nothing was heard any more was lost last.
+    silent: float | None = None
     #: Until when it is left alone, and how long it was the last time.
     until: float = 0.0
     pause: float = 0.0
@@ -67,6 +70,16 @@ class Ward:
         if health.in_a_row >= MOST_IN_A_ROW and self._others_do_well(host, health.since):
             health.pause = min(LONGEST_PAUSE, health.pause * 2 or FIRST_PAUSE)
             health.until = now + health.pause
+
+    def take_silence(self, host: str, now: float) -> None:
+        """Something was lost there of which nothing was heard any more.
+
+        Leases of one machine that is silent expire one after the other, and have one reason.
+        """
+        health = self._hosts.setdefault(host, Health())
+        before, health.silent = health.silent, now
+        if before is None or now - before > LEASE:
+            self.take_outcome(host, "lost", now)
 
     def take_trouble(self, host: str, trouble: str, now: float) -> None:
         """A slot could not do its chunk, for a reason that is not the runs'."""

@@ -134,6 +134,15 @@ def test_chunks_are_done_in_order_as_they_were_queued(
     assert worker.poll() is None
 
 
+def test_a_chunk_may_go_ahead_of_what_waits(redis: Redis, jobs: JobQueue) -> None:
+    # Given chunks that wait, when another one is to go ahead of them
+    jobs.put_chunk("red", chunk(1))
+    jobs.put_chunk("red", chunk(2))
+    jobs.put_chunk("red", chunk(3), first=True)
+    # Then it is the next
+    assert [decode(job.args[0], Chunk) for job in raw_queue(redis).jobs] == [chunk(3), chunk(1), chunk(2)]
+
+
 def test_a_host_s_worker_does_that_host_s_jobs_alone(redis: Redis, jobs: JobQueue, worker: object) -> None:
     # Given jobs for another host and for the builder, and one for this host after them
     jobs.put_chunk("blue", chunk(1))
