@@ -15,7 +15,7 @@ from runner.messages import (
     RunStarted,
 )
 from runner.model import Attempt, Outcome, Past
-from runner.scheduling import feeding
+from runner.scheduling import feeding, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.explain import builds, explain, explain_ended
 from runner.scheduling.state import CampaignState
@@ -199,7 +199,7 @@ def test_a_run_on_its_way() -> None:
     assert told(state, 1) == "Run 1 is in the queue of red: it begins as soon as a slot there is free."
     # When a slot begins it and is at the second, then each run is where it is
     campaign_state.take_chunk_started(state, feed.chunk.id, "slot1")
-    campaign_state.take_run_started(state, RunStarted("c", 0, 1, "red", "slot1", 1.0))
+    under_way.take_run_started(state, RunStarted("c", 0, 1, "red", "slot1", 1.0))
     assert told(state, 0) == "Run 0 runs on red/slot1, as attempt 1."
     state.in_flight[feed.chunk.id].current = Attempt(1, 1)
     assert told(state, 0) == "Run 0 has run on red/slot1, and its results are on their way to the head."

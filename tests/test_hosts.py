@@ -91,7 +91,7 @@ def test_a_silent_machine_is_away_until_its_next_report() -> None:
     # When nothing is heard from it for too long, then it is away
     beats(hosts, 2, start=LEASE + 1)
     assert hosts.serving() == {}
-    assert row(hosts, "w1") == ("away", "nothing was heard from it for more than 10 s")
+    assert row(hosts, "w1") == ("away", "nothing was heard from it for a few seconds")
     # And when it reports again, it serves again
     hosts.take_report(HostReport("w1", 4))
     assert hosts.serving() == {"w1": 4}

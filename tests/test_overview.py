@@ -12,7 +12,7 @@ from runner.foreman.books import status_of
 from runner.hosts import Hosts
 from runner.messages import CampaignStatus, Changed, Held, HostReport, MachineStatus, RunProgressed, RunStarted
 from runner.model import Attempt
-from runner.scheduling import feeding, overview
+from runner.scheduling import feeding, overview, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.overview import Told
 from runner.scheduling.state import CampaignState
@@ -25,12 +25,43 @@ def machine(name: str = "red", report: HostReport | None = None, state: str = "r
 
 def begin(state: CampaignState, run: int, slot: str = "slot1", now_is: float = 100.0, host: str = "red") -> None:
     event = RunStarted(state.campaign.id, run, state.latest[run], host, slot, 5.0)
-    campaign_state.take_run_started(state, event, now_is)
+    under_way.take_run_started(state, event, now_is)
 
 
 def tell(state: CampaignState, run: int, percent: float | None, now_is: float = 110.0) -> None:
     event = RunProgressed(state.campaign.id, run, 1.5, percent, 2.0, 1e6, 5 << 20)
-    campaign_state.take_run_progressed(state, event, now_is)
+    under_way.take_run_progressed(state, event, now_is)
+
+
+def test_of_two_attempts_at_a_run_the_one_that_counts_tells_how_far_it_is() -> None:
+    # Given a run that was lost on one machine and began again on another one
+    state = started(3)
+    begun(state)
+    begin(state, 0)
+    campaign_state.take_slot_died(state, "red", "slot1")
+    feeding.next_feeds([state], {"blue": 1})
+    begin(state, 0, host="blue")
+    # When the first one is there still, and both tell how far they are
+    one, other = (
+        RunProgressed("c", 0, 1.0, percent, None, attempt=number) for number, percent in ((1, 80.0), (2, 5.0))
+    )
+    # Then what the second one says is of interest alone
+    assert [under_way.take_run_progressed(state, event, 9.0) for event in (other, one)] == [True, False]
+    assert state.progress[0].percent == 5.0
+
+
+def test_a_percentage_is_as_old_as_the_simulation_s_words() -> None:
+    # Given a run that has told once how far it is, which its slot repeats every second
+    state = started(3)
+    begun(state)
+    begin(state, 0, now_is=100.0)
+    for second in range(20):
+        tell(state, 0, 10.0, now_is=140.0 + second)
+    # When it is estimated how long it takes, then ten percent were done when that was told first
+    assert state.heard[0] == 140.0
+    # … and when it tells something else, that is new
+    tell(state, 0, 15.0, now_is=160.0)
+    assert state.heard[0] == 160.0
 
 
 # ---- machines ----------------------------------------------------------------------------------------------------

@@ -266,6 +266,18 @@ def test_the_estimate_trusts_a_percentage_more_than_other_runs() -> None:
     assert progress.remaining(25.0) == pytest.approx(55.0)
 
 
+def test_a_percentage_that_is_repeated_is_no_newer_for_that() -> None:
+    # Given a run that has told after 20 s that it is at 25 %, which its slot repeats every second
+    progress = progress_after(preparing(5), committed(0), committed(1), started(2), now=0.0)
+    for second in range(20, 31):
+        progress = progress.after(progressed(2, 25.0), float(second))
+    # When the time left is asked for, then it is by what was told first
+    assert progress.remaining(30.0) == progress_after(
+        preparing(5), committed(0), committed(1), started(2), now=0.0
+    ).after(progressed(2, 25.0), 20.0).remaining(30.0)
+    assert progress.slots["lab1", "1"].reported == 20.0  # type: ignore[union-attr]
+
+
 def test_the_estimate_is_never_below_what_the_slowest_run_needs() -> None:
     # Given ten slots, of which one has a run that is far from its end
     slots = (started(run, str(run)) for run in range(2, 12))

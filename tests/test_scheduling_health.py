@@ -35,7 +35,7 @@ def test_a_machine_on_which_runs_crash_or_get_lost_while_others_do_well_is_unwel
     # Then it gets nothing for a while, and the reason says how that can be ended
     complaint = ward.complaint(report(), 6.0)
     assert complaint == (
-        "3 runs in a row crashed or were lost here; it gets another one in 29 s (labfleet undrain red ends that)"
+        "3 runs in a row crashed or were lost here; it is left alone for 30 s (labfleet undrain red ends that)"
     )
     assert is_well(ward, 6.0, "blue")
     assert is_well(ward, 5.0 + FIRST_PAUSE)

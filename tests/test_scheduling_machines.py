@@ -11,7 +11,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from runner.messages import ChunkEnded, Held, HostReport, RunStarted
 from runner.model import Attempt, Chunk, Kind, Outcome, Past
 from runner.paths import attempt_parcel
-from runner.scheduling import leases
+from runner.scheduling import leases, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.leases import LEASE
 from runner.scheduling.state import CampaignState, restored
@@ -203,7 +203,7 @@ class LabOfMachines(Checked):
         if left:
             self.executions[chunk.campaign, left[0].run] += 1
             event = RunStarted(chunk.campaign, left[0].run, left[0].number, host, slot, self.now)
-            self.tell(host, chunk.campaign, lambda state: campaign_state.take_run_started(state, event))
+            self.tell(host, chunk.campaign, lambda state: under_way.take_run_started(state, event))
 
     @precondition(lambda self: self.busy())
     @rule(data=st.data(), seconds=SECONDS, kind=st.sampled_from(["done", "done", "done", "crash"]))

@@ -6,7 +6,7 @@ from hypothesis.stateful import precondition, rule
 from runner.messages import ChunkEnded, Held, HostReport, RunStarted
 from runner.model import Kind, Past
 from runner.paths import attempt_parcel
-from runner.scheduling import leases
+from runner.scheduling import leases, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.feeding import Feed
 from runner.scheduling.state import CampaignState
@@ -84,7 +84,7 @@ class LabGoneMad(Checked):
         state, feed = self.chunk(data)
         attempt = data.draw(st.sampled_from(feed.chunk.attempts), label="attempt")
         event = RunStarted(state.campaign.id, attempt.run, attempt.number, feed.host, slot, 5.0)
-        campaign_state.take_run_started(state, event)
+        under_way.take_run_started(state, event)
 
     @precondition(lambda self: self.fed)
     @rule(data=st.data(), seconds=SECONDS, kind=st.sampled_from(["done", "error", "crash", "cancelled"]))

@@ -6,7 +6,7 @@ import pytest
 
 from runner.messages import ChunkEnded, RunStarted
 from runner.model import Attempt, Limits, Past
-from runner.scheduling import feeding
+from runner.scheduling import feeding, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.state import CampaignState, restored
 from tests.campaigns import ONE_HOST, begun, campaign, finish, outcome_of, prepared, runs_in, started
@@ -288,7 +288,7 @@ def test_runs_of_a_lost_chunk_that_had_not_begun_are_not_said_to_be_lost() -> No
     # Given a chunk of four runs whose slot was at the second when it told last, the first of which is done
     state = started(4, batch=4)
     chunk = begun(state)
-    campaign_state.take_run_started(state, RunStarted("c", 1, 1, "red", "slot1", 50.0))
+    under_way.take_run_started(state, RunStarted("c", 1, 1, "red", "slot1", 50.0))
     campaign_state.take_outcome(state, outcome_of(chunk.attempts[0]))
     # When the slot dies
     lost = campaign_state.take_slot_died(state, "red", "slot1", 60.0)
@@ -323,7 +323,7 @@ def test_times_of_a_machine_whose_clock_is_ahead_are_brought_into_order() -> Non
     # Given a run that began in the future, by its machine's clock
     state = started(1)
     begun(state)
-    campaign_state.take_run_started(state, RunStarted("c", 0, 1, "red", "slot1", 9000.0))
+    under_way.take_run_started(state, RunStarted("c", 0, 1, "red", "slot1", 9000.0))
     # When it is lost, then it ended now, and began no later than that
     (lost,) = campaign_state.take_slot_died(state, "red", "slot1", 100.0)
     assert (lost.started, lost.ended) == (100.0, 100.0)

@@ -18,16 +18,19 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         nothing: Any = None
-        self.books = Books(LabPaths(folder), nothing, lambda _, __: None)
+        self.books = Books(LabPaths(folder), nothing, lambda _, __: set())
         self.hosts = Hosts()
         self.sent: list[tuple[bytes, Answer | Event]] = []
+        #: Clients whose connections are no more.
+        self.gone: set[bytes] = set()
         self.looks = 0
         self.now = 1000.0
         self.watching = Watching(self._send, self._look, lambda: self.now)
         self.load = self.took = 0.0
 
-    def _send(self, clients: Iterable[bytes], message: Answer | Event) -> None:
-        self.sent += [(client, message) for client in clients]
+    def _send(self, clients: Iterable[bytes], message: Answer | Event) -> set[bytes]:
+        self.sent += [(client, message) for client in clients if client not in self.gone]
+        return self.gone.intersection(clients)
 
     def _look(self) -> set[str]:
         self.looks += 1
@@ -81,6 +84,16 @@ def test_who_is_not_heard_of_any_more_is_told_no_more(lab: Lab) -> None:
     looks = lab.looks
     lab.report()
     assert (lab.told(Changed), lab.looks) == ([], looks)
+
+
+def test_whose_connection_is_no_more_is_told_no_more(lab: Lab) -> None:
+    # Given two watchers, the connection of one of which is no more
+    for client in (b"a", b"b"):
+        lab.watching.begin(client, lab.books, lab.hosts)
+    lab.gone = {b"a"}
+    # When something changes, then that one watches no longer, and the other one does
+    lab.report()
+    assert [lab.watching.tells(client) for client in (b"a", b"b")] == [False, True]
 
 
 def test_what_happens_soon_after_a_look_waits_for_the_next_one(lab: Lab) -> None:

@@ -37,8 +37,8 @@ LISTED = "listed"
 #: So many campaigns are remembered as just ended.
 MOST_ENDED = 1000
 
-#: Sends an event to a client.
-Send = Callable[[bytes, Event], None]
+#: Sends an event to clients, and returns those that are gone.
+Send = Callable[[Iterable[bytes], Event], set[bytes]]
 
 
 class UnknownCampaign(Exception):
@@ -125,9 +125,9 @@ class Books:
         self._followers.setdefault(name, set()).add(client)
 
     def tell(self, name: str, event: Event) -> None:
-        """Send an event to everybody who follows a campaign."""
-        for client in self._followers.get(name, ()):
-            self._send(client, event)
+        """Send an event to everybody who follows a campaign, as long as they are there."""
+        if followers := self._followers.get(name):
+            followers -= self._send(followers, event)
 
     # ---- what happens ----
 

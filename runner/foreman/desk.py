@@ -1,5 +1,6 @@
 """Where clients are served: their requests, and the answers."""
 
+import errno
 from collections.abc import Iterable
 
 import msgspec
@@ -55,11 +56,12 @@ class Desk:
         self._is_remote = machine.settings is not None
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.SNDHWM, 0)  # an event must never be dropped; a campaign's are few and small
+        self.socket.set(zmq.ROUTER_MANDATORY, 1)  # so it is known who is gone
         self.socket.set(zmq.MAXMSGSIZE, LARGEST_REQUEST)
         self.socket.set(zmq.LINGER, 1000)
         self._refusals = Refusals("request")
         #: Who watches the lab.
-        self.watching = Watching(self._send_all, self._provisioned)
+        self.watching = Watching(self.send_all, self._provisioned)
         #: Somebody wants the lab to end.
         self.ends = False
 
@@ -71,13 +73,19 @@ class Desk:
 
     def send(self, client: bytes, message: Answer | Event) -> None:
         """Send something to a client; nothing happens if it is gone."""
-        self.socket.send_multipart([client, encode(message)])
+        self.send_all([client], message)
 
-    def _send_all(self, clients: Iterable[bytes], message: Answer | Event) -> None:
-        """Send the same to clients."""
-        body = encode(message)
+    def send_all(self, clients: Iterable[bytes], message: Answer | Event) -> set[bytes]:
+        """Send the same to clients, and return those that are gone."""
+        body, gone = encode(message), set()
         for client in clients:
-            self.socket.send_multipart([client, body])
+            try:
+                self.socket.send_multipart([client, body])
+            except zmq.ZMQError as error:
+                if error.errno != errno.EHOSTUNREACH:
+                    raise
+                gone.add(client)
+        return gone
 
     def serve(self, books: Books, hosts: Hosts) -> None:
         """Take a request and answer it."""

@@ -34,7 +34,7 @@ from runner.messages import (
     SlotDied,
 )
 from runner.model import PROTOCOL, Outcome, Past, decode
-from runner.scheduling import feeding, leases
+from runner.scheduling import feeding, leases, under_way
 from runner.scheduling import state as campaign_state
 from runner.scheduling.rebuilds import REBUILD
 from runner.scheduling.state import CampaignState
@@ -57,7 +57,7 @@ class Foreman:
         self._is_remote = machine.settings is not None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._desk = Desk(machine, self._context)
-        self._books = Books(self._paths, jobs, self._desk.send)
+        self._books = Books(self._paths, jobs, self._desk.send_all)
         self._hosts = Hosts(machine.settings.image if machine.settings else "", self._drained())
         self._intake = Intake(self._paths, jobs, self._context, "inproc://events")
         self._feeds_from, self._settled_from = 0.0, 0.0
@@ -316,11 +316,11 @@ class Foreman:
                     self._hosts.take_trouble(event.host, event.error)
                 self._books.lost(state, campaign_state.take_chunk_ended(state, event, self._hosts.now, time.time()))
             case RunStarted():
-                if campaign_state.take_run_started(state, event, time.time()):
+                if under_way.take_run_started(state, event, time.time()):
                     self._books.tell(event.campaign, event)
             case RunProgressed():
-                campaign_state.take_run_progressed(state, event, time.time())
-                self._books.tell(event.campaign, event)
+                if under_way.take_run_progressed(state, event, time.time()):
+                    self._books.tell(event.campaign, event)
             case _:
                 self._books.tell(event.campaign, event)
 

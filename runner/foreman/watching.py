@@ -24,8 +24,8 @@ PATIENCE = 60.0
 #: Seconds for which a campaign that has ended is shown.
 SHOWN = 86400.0
 
-#: Sends the same to clients.
-Send = Callable[[Iterable[bytes], Answer | Event], None]
+#: Sends the same to clients, and returns those that are gone.
+Send = Callable[[Iterable[bytes], Answer | Event], set[bytes]]
 
 
 class Watching:
@@ -100,7 +100,8 @@ class Watching:
         machines, campaigns = self._picture(books, hosts)
         changed: Changed | None = self._told.take(time.time(), machines, campaigns)
         if changed:
-            self._send(self._watchers, changed)
+            for client in self._send(self._watchers, changed):
+                del self._watchers[client]
 
     def _picture(self, books: Books, hosts: Hosts) -> tuple[tuple[MachineStatus, ...], tuple[CampaignStatus, ...]]:
         states, now_is = books.states, time.time()

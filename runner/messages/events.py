@@ -156,6 +156,8 @@ class RunProgressed(Event, frozen=True):
     events_per_second: float | None = None
     #: Bytes of main memory of all its processes; 0: not known.
     memory: int = 0
+    #: Which attempt at the run; 0: not known.
+    attempt: int = 0
 
 
 class ChunkStarted(Event, frozen=True):

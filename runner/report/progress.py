@@ -230,10 +230,13 @@ def _with(runs: int, run: int, is_one: bool) -> int:
 def _heard(at: Running | None, event: messages.RunProgressed, now: float) -> Running | None:
     if at is None or at.run != event.run:
         return at
+    sim_time = event.sim_time or None  # nothing was told yet
+    # A slot tells every second what the simulation said last, which may be long ago.
+    is_news = (at.sim_time, at.percent) != (sim_time, event.percent)
     return replace(
         at,
-        reported=now,
-        sim_time=event.sim_time or None,  # nothing was told yet
+        reported=now if is_news else at.reported,
+        sim_time=sim_time,
         percent=event.percent,
         speed=event.speed,
         events_per_second=event.events_per_second,

@@ -105,8 +105,8 @@ class Ward:
             return health.trouble
         if now < health.until:
             return (
-                f"{health.in_a_row} runs in a row crashed or were lost here; it gets another one in "
-                f"{health.until - now:.0f} s (labfleet undrain {report.host} ends that)"
+                f"{health.in_a_row} runs in a row crashed or were lost here; it is left alone for "
+                f"{health.pause:.0f} s (labfleet undrain {report.host} ends that)"
             )
         return ""
 

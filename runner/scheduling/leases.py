@@ -15,7 +15,7 @@ from runner.scheduling.state import UNHEARD, CampaignState, Expected, InFlight, 
 
 #: Seconds after which a lease that nobody has renewed is no longer valid; reports come every two.  With the foreman's
 #: own second and the wait for a free slot, what was lost begins again within ten.
-LEASE = 7.0
+LEASE = 6.0
 
 
 def take_report(state: CampaignState, report: HostReport, now: float) -> None:

@@ -73,7 +73,7 @@ class CampaignState:
     #: What was told last of runs that are under way.
     begun: dict[int, RunStarted] = field(default_factory=dict)
     progress: dict[int, RunProgressed] = field(default_factory=dict)
-    #: When that was heard, in seconds since the epoch by the head's clock.
+    #: When that was heard, or first heard to be so, in seconds since the epoch by the head's clock.
     since: dict[int, float] = field(default_factory=dict)
     heard: dict[int, float] = field(default_factory=dict)
     #: Attempts that had to be made again, in the order in which they came to nothing.
@@ -177,21 +177,6 @@ def take_chunk_started(state: CampaignState, chunk: str, slot: str, now: float =
     """A slot has begun a chunk."""
     if found := state.in_flight.get(chunk):
         found.slot, found.renewed = slot, now
-
-
-def take_run_started(state: CampaignState, event: RunStarted, now_is: float = 0.0) -> bool:
-    """A run has begun; False if that is of no interest any more."""
-    if not state.is_wanted(Attempt(event.run, event.attempt)):
-        return False
-    _forget_progress(state, event.run)
-    state.begun[event.run], state.since[event.run] = event, now_is
-    return True
-
-
-def take_run_progressed(state: CampaignState, event: RunProgressed, now_is: float = 0.0) -> None:
-    """A run goes on; of one that a foreman before this one heard begin, that alone is known."""
-    if event.run in state.latest and event.run not in state.over:
-        state.progress[event.run], state.heard[event.run] = event, now_is
 
 
 def take_chunk_ended(state: CampaignState, ended: ChunkEnded, now: float = 0.0, now_is: float = 0.0) -> list[Past]:
@@ -344,10 +329,11 @@ def _has_begun(state: CampaignState, attempt: Attempt) -> bool:
 
 def _forget_way(state: CampaignState, run: int) -> None:
     state.expected.pop(run, None)
-    _forget_progress(state, run)
+    forget_progress(state, run)
 
 
-def _forget_progress(state: CampaignState, run: int) -> None:
+def forget_progress(state: CampaignState, run: int) -> None:
+    """Nothing that was told of a run under way holds any more."""
     for told in (state.begun, state.progress, state.since, state.heard):
         told.pop(run, None)
 

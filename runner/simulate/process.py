@@ -170,17 +170,18 @@ class SimulationProcess:
         if now < self._next_pulse or not self._begun:
             return
         self._next_pulse = now + PULSE
-        run = self._begun[-1].attempt.run
+        attempt = self._begun[-1].attempt
         told = self._begun[-1].progress(now) or omnetpp.Status(0.0)
         self._place.line.post(
             RunProgressed(
                 self._work.campaign.id,
-                run,
+                attempt.run,
                 told.sim_time,
                 told.percent,
                 told.speed,
                 told.events_per_second,
                 tree.memory(),
+                attempt.number,
             )
         )
 
