@@ -204,13 +204,13 @@ class Reading:
         return not self._open and (self.story.has_ended or (numbers is not None and numbers <= self.story.over.keys()))
 
     def _loop(self, numbers: set[int] | None, is_over: Callable[[], bool]) -> None:
-        before = set(self.story.over)
+        before = {one for one in self.story.news if self.story.is_over(*one)}
         while True:
-            # A short run has begun and ended between two looks.
-            ended = [(run, one.attempt) for run, one in self.story.over.items() if run not in before and one.attempt]
-            for run, attempt in (*self.story.running(), *ended):
-                if numbers is None or run in numbers:
-                    self._begin(run_stream(run, attempt), run, attempt)
+            for run, attempt in self.story.take_news():  # a short one has ended between two looks
+                stream = run_stream(run, attempt)
+                is_new = attempt and stream not in self._shown and (run, attempt) not in before
+                if is_new and (numbers is None or run in numbers):
+                    self._begin(stream, run, attempt)
             self._tail = None  # what begins from now on is shown from its beginning
             self._close_what_ended()
             self._printer.flush()
@@ -225,9 +225,7 @@ class Reading:
             self._check_silence()
 
     def _begin(self, stream: str, run: int | None, attempt: int, *, at_once: bool = False) -> _Open:
-        """Open a log, unless that was done before."""
-        if stream in self._shown:
-            return self._open.get(stream) or _Open(Log("", self._printer), run, attempt, None, 0.0)
+        """Open a log."""
         self._shown.add(stream)
         last_bytes = None
         if self._tail == 0:
