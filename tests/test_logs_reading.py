@@ -1,19 +1,22 @@
 """Logs are read whatever happens to the connection to the foreman, which a test plays."""
 
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from runner import log_stream
 from runner.lab import ForemanClient
 from runner.labs import Connection
 from runner.logs import reading
-from runner.messages import CampaignEnded, RunCommitted, Submit
+from runner.messages import CampaignEnded, RunCommitted, RunProgressed, RunStarted, Submit
 from runner.model import Campaign
 from runner.report.consoles import Printer
 from tests.campaigns import campaign
+from tests.conftest import eventually
 from tests.played_lab import PlayedLab, played_lab, prepared
 
 
@@ -43,6 +46,42 @@ def test_a_foreman_that_has_forgotten_who_follows_is_asked_again(played: PlayedL
         played.played.happen(CampaignEnded(what.id, cancelled=True))
     # Then that is heard all the same, over the same connection
     reader.follow([(1, None)])
+    reader.close()
+    connection.close()
+
+
+def test_what_runs_say_of_their_progress_has_nobody_look_for_new_ones(
+    played: PlayedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who follows all of many runs
+    what, many = campaign("20261128-101010-abcd"), 50
+    looked_for: list[str] = []
+
+    def run_stream(run: int, attempt: int) -> str:
+        looked_for.append(log_stream.run_stream(run, attempt))
+        return looked_for[-1]
+
+    monkeypatch.setattr(reading, "run_stream", run_stream)
+    monkeypatch.setattr(reading, "OVERDUE", 0.2)  # there is no hub
+    begun = [RunStarted(what.id, run, 1, "red", "slot1", 1.0) for run in range(many)]
+    played.played.script = lambda _: [prepared(what, many), *begun]
+    connection = Connection(None)
+    submit(connection, what)
+    reader = reading.Reading(connection, what.id, Printer(io.StringIO()), lambda _: None)
+    reader.listen()
+    follower = threading.Thread(target=reader.follow, args=(None,), daemon=True)
+    follower.start()
+    eventually(lambda: len(looked_for) >= many, "a look at all runs")
+    # When they tell of their progress again and again
+    for percent in range(100):
+        played.played.happen(RunProgressed(what.id, percent % many, 1.0, float(percent), None))
+    played.played.happen(RunStarted(what.id, 0, 2, "red", "slot1", 1.0))
+    eventually(lambda: "run-0.2" in looked_for, "a look at the new attempt")
+    # Then each log was looked for once
+    assert sorted(looked_for) == sorted({f"run-{run}.1" for run in range(many)} | {"run-0.2"})
+    played.played.happen(CampaignEnded(what.id, cancelled=True))
+    follower.join(60)
+    assert not follower.is_alive()
     reader.close()
     connection.close()
 

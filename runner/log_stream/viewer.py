@@ -1,6 +1,7 @@
 """The client's end: follows any number of streams, each from its own offset on."""
 
 import time
+from dataclasses import replace
 
 import zmq
 
@@ -46,6 +47,12 @@ class Viewer:
         """
         self._offsets[stream] = None if from_end else offset
         self._ask(Question(self._campaign, stream, offset, from_end, at_once))
+
+    def hurry(self, stream: str) -> None:
+        """Have what a stream was asked for last answered at once, if that has no answer yet."""
+        if stream in self._asked:
+            question, _ = self._asked[stream]
+            self._ask(replace(question, at_once=True))
 
     def offset(self, stream: str) -> int:
         """Return how many bytes of a stream have been received."""

@@ -25,8 +25,8 @@ TICK = 0.25
 #: gets to answer.
 SILENCE, PAUSE, PATIENCE = 3.0, 2.0, 20.0
 
-#: Seconds without a piece after which all that is there has come; and, of a run that is over, nothing more will come.
-CAUGHT_UP, OVERDUE = 1.0, 10.0
+#: Seconds without a piece, and since a run is known to be over, after which nothing more will come of its log.
+OVERDUE = 10.0
 
 #: Bytes for the last lines of a log, to begin with, and for each line.
 LAST_BYTES, LINE = 1 << 16, 200
@@ -41,10 +41,14 @@ class _Open:
     attempt: int
     #: How many bytes before its end it is read from; None: from its beginning.
     last_bytes: int | None
+    #: When there was a piece, or another reason to expect one.
     heard: float
     #: Where its first piece began.
     first: int | None = None
+    #: Is only what is there now read?
     is_at_once: bool = False
+    #: Is its run known to be over?
+    is_over: bool = False
     received: int = 0
 
 
@@ -145,6 +149,8 @@ class Reading:
             else:
                 break
         self._viewer.connect(self._connection.context, self._connection.lab.hub, self._connection.lab.access)
+        for one in self._open.values():  # their runs may have ended meanwhile: the hub has not been heard since
+            one.heard = time.monotonic()
         self._note("the lab is back")
 
     # ---- reading ----
@@ -198,13 +204,13 @@ class Reading:
         return not self._open and (self.story.has_ended or (numbers is not None and numbers <= self.story.over.keys()))
 
     def _loop(self, numbers: set[int] | None, is_over: Callable[[], bool]) -> None:
-        before = set(self.story.over)
+        before = {one for one in self.story.news if self.story.is_over(*one)}
         while True:
-            # A short run has begun and ended between two looks.
-            ended = [(run, one.attempt) for run, one in self.story.over.items() if run not in before and one.attempt]
-            for run, attempt in (*self.story.running(), *ended):
-                if numbers is None or run in numbers:
-                    self._begin(run_stream(run, attempt), run, attempt)
+            for run, attempt in self.story.take_news():  # a short one has ended between two looks
+                stream = run_stream(run, attempt)
+                is_new = attempt and stream not in self._shown and (run, attempt) not in before
+                if is_new and (numbers is None or run in numbers):
+                    self._begin(stream, run, attempt)
             self._tail = None  # what begins from now on is shown from its beginning
             self._close_what_ended()
             self._printer.flush()
@@ -219,23 +225,22 @@ class Reading:
             self._check_silence()
 
     def _begin(self, stream: str, run: int | None, attempt: int, *, at_once: bool = False) -> _Open:
-        """Open a log, unless that was done before."""
-        if stream in self._shown:
-            return self._open.get(stream) or _Open(Log("", self._printer), run, attempt, None, 0.0)
+        """Open a log."""
         self._shown.add(stream)
-        last_bytes = None if self._tail is None or self._reads_all else max(LAST_BYTES, LINE * self._tail)
+        last_bytes = None
+        if self._tail == 0:
+            last_bytes = 0
+        elif self._tail is not None and not self._reads_all:
+            last_bytes = max(LAST_BYTES, LINE * self._tail)
         name = "build" if run is None else f"#{run:<{self._width}}"
         one = _Open(Log(name, self._printer, self._tail), run, attempt, last_bytes, time.monotonic(), None, at_once)
-        if self._tail == 0:
-            one.last_bytes = 0
-            one.log.caught_up()
         self._open[stream] = one
         self._ask(stream, one)
         return one
 
     def _ask(self, stream: str, one: _Open) -> None:
-        from_end = one.last_bytes is not None
-        self._viewer.follow(stream, one.last_bytes or 0, from_end=from_end, at_once=one.is_at_once)
+        """Ask for what is there of a log; only the hub's answer tells that it was all, however long that takes."""
+        self._viewer.follow(stream, one.last_bytes or 0, from_end=one.last_bytes is not None, at_once=True)
 
     def _take_pieces(self) -> bool:
         """Show some of what has come; say whether it was something."""
@@ -256,6 +261,10 @@ class Reading:
             return
         if piece.last or (one.is_at_once and not piece.data):
             self._close(piece.stream, has_ended=piece.last)
+        elif not piece.data and self._is_lost(one):
+            self._give_up(piece.stream, one)
+        elif not piece.data:
+            self._viewer.follow(piece.stream, piece.offset)
 
     def _caught_up(self, stream: str, one: _Open) -> bool:
         """All that is there has come; False: it begins too late, and is asked for again from further ahead."""
@@ -276,18 +285,32 @@ class Reading:
         """Let go of logs of which nothing more will come."""
         now = time.monotonic()
         for stream, one in list(self._open.items()):
-            if now - one.heard > CAUGHT_UP:
-                self._caught_up(stream, one)
-            if one.run is None:
-                is_over = self.story.prepared is not None or self.story.has_ended
-                is_lost = is_over and not (self.story.prepared and self.story.prepared.built)
-            else:
-                is_over = self.story.is_over(one.run, one.attempt) or self.story.has_ended
-                is_lost = self.story.left_nothing(one.run, one.attempt)
-            if is_over and now - one.heard > (CAUGHT_UP if is_lost else OVERDUE):
-                self._close(stream)
-                if one.run is not None:
-                    self._note(self._last_words(one.run, one.attempt))
+            if not self._has_ended(one):
+                continue
+            if not one.is_over:  # the foreman was faster than the hub
+                one.is_over, one.heard = True, now
+                if self._is_lost(one):
+                    self._viewer.hurry(stream)
+            elif now - one.heard > OVERDUE:
+                self._give_up(stream, one)
+
+    def _has_ended(self, one: _Open) -> bool:
+        """Say whether what prints a log is known to have come to its end."""
+        if one.run is None:
+            return self.story.prepared is not None or self.story.has_ended
+        return self.story.is_over(one.run, one.attempt) or self.story.has_ended
+
+    def _is_lost(self, one: _Open) -> bool:
+        """Say whether nothing comes of a log but what the hub has got."""
+        if one.run is not None:
+            return self.story.left_nothing(one.run, one.attempt)
+        return self._has_ended(one) and not (self.story.prepared and self.story.prepared.built)
+
+    def _give_up(self, stream: str, one: _Open) -> None:
+        """Let go of a log whose end did not come."""
+        self._close(stream)
+        if one.run is not None:
+            self._note(self._last_words(one.run, one.attempt))
 
     def _last_words(self, run: int, attempt: int) -> str:
         past = self.story.past.get((run, attempt))

@@ -1,6 +1,5 @@
 """What the lab tells of a campaign's runs, as far as it matters to their logs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from runner.logs.asked import State
@@ -29,6 +28,8 @@ class Story:
     past: dict[tuple[int, int], Past] = field(default_factory=dict)
     #: The latest attempt that was begun at each run.
     begun: dict[int, int] = field(default_factory=dict)
+    #: Attempts that began, or came to an end, since somebody looked: (run, attempt).
+    news: set[tuple[int, int]] = field(default_factory=set)
     has_ended: bool = False
     #: Why it could not be run.
     refusal: str = ""
@@ -42,10 +43,13 @@ class Story:
                 self.prepared = prepared
             case RunStarted(_, run, attempt):
                 self.begun[run] = max(attempt, self.begun.get(run, 0))
+                self.news.add((run, attempt))
             case AttemptFailed(_, past):
                 self.past[past.run, past.number] = past
+                self.news.add((past.run, past.number))
             case RunCommitted(outcome):
                 self.over[outcome.run] = outcome
+                self.news.add((outcome.run, outcome.attempt))
             case CampaignRefused(_, _, message):
                 self.has_ended, self.refusal = True, message
             case CampaignEnded():
@@ -71,11 +75,10 @@ class Story:
         """Where each run is."""
         return {run.number: self.state(run.number) for run in (self.prepared.runs if self.prepared else ())}
 
-    def running(self) -> Iterator[tuple[int, int]]:
-        """Yield runs that are under way, and the attempt at each."""
-        for run, attempt in sorted(self.begun.items()):
-            if self.state(run).kind == "running":
-                yield run, attempt
+    def take_news(self) -> list[tuple[int, int]]:
+        """Return the attempts that began, or came to an end, since this was asked before."""
+        news, self.news = sorted(self.news), set()
+        return news
 
     def is_over(self, run: int, attempt: int) -> bool:
         """Say whether an attempt has come to its end."""

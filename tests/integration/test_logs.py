@@ -241,15 +241,23 @@ def test_a_log_is_followed_though_the_foreman_is_another_one_meanwhile(own_lab: 
 
 
 def test_the_latest_attempt_counts_and_others_can_be_had(lab: LocalLab, scripted: Path) -> None:
-    # Given a run that fails once
+    # Given a run that fails once, when somebody follows it
+    go = scripted / "go"
     (scripted / "do.sh").write_text(
-        f'if [ $RUN = 1 ] && [ ! -e {scripted}/again ]; then touch {scripted}/again; echo "first try"; exit 1; fi\n'
+        f"if [ $RUN = 1 ] && [ ! -e {scripted}/again ]; then\n"
+        f'  touch {scripted}/again; echo "first try"; i=0\n'
+        f"  while [ ! -e {go} ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i + 1)); done; exit 1\nfi\n"
         'echo "it works"\necho x > $STEM.sca\n'
     )
     done = lab("campaign", "--detach", "--retries", "1", cwd=scripted)
     campaign = done.stdout.strip()
-    followed = lab("logs", "--follow", "1", cwd=scripted)
-    assert followed.stdout.splitlines()[-1] == "it works"
+    followed = lab.start("logs", "--follow", "1", cwd=scripted)
+    assert followed.stdout
+    head = "General run #1: $x=1, $repetition=0"
+    # Then both attempts are shown whole, one after the other
+    assert [followed.stdout.readline() for _ in range(2)] == [f"{head}\n", "first try\n"]
+    go.touch()
+    assert followed.communicate(timeout=60)[0].splitlines() == [head, "it works"]
     # When its log is asked for, then it is the latest; the other is to be had
     assert lab("logs", campaign, "1", cwd=scripted).stdout.splitlines()[-1] == "it works"
     assert lab("logs", campaign, "1", "--attempt", "1", cwd=scripted).stdout.splitlines()[-1] == "first try"
