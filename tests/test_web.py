@@ -126,6 +126,19 @@ def test_a_ticket_becomes_a_cookie_that_scripts_cannot_read(lab: WebLab) -> None
         assert lab.ask("POST", "/enter", {"Origin": lab.origin}, other).status == 401
 
 
+@pytest.mark.parametrize(
+    "odd", ['foo={"a":1}', "theme", "name=\u00e4\u00ff", "a@b=1", "a,b=c d", 'open="half', "=", "; ;", "$Version=1"]
+)
+def test_the_cookies_of_other_programs_lock_nobody_out(lab: WebLab, odd: str) -> None:
+    # Given a browser that was let in, and to which another program of its machine gave whatever browsers take
+    mine = lab.cookie("anna")["Cookie"]
+    # When it asks for something, then it is still known
+    for cookies in (f"{odd}; {mine}", f"{mine}; {odd}", f"{odd}; {mine}; {odd}"):
+        answer = lab.ask("GET", "/me", {"Cookie": cookies})
+        assert (answer.status, cookies) == (200, cookies)
+        assert answer.told["person"] == "anna"
+
+
 def test_a_session_outlives_the_servers_process(lab: WebLab) -> None:
     # Given a browser that was let in
     cookie, before = lab.cookie("anna"), lab.found
