@@ -32,7 +32,7 @@ class Logs:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def kept(self, campaign: str, stream: str) -> Path | None:
-        """Return the file of a log that is complete; None as long as nobody has it."""
+        """Return the file of a log that is complete; None as long as nobody has it, and when it has gone home."""
         store = self._paths.campaign(campaign)
         if stream == log_stream.BUILD_STREAM:
             return store.build_log if store.build_log.exists() else None
@@ -48,7 +48,7 @@ class Logs:
     async def updates(self, campaign: str, stream: str) -> AsyncGenerator[bytes, None]:
         """Yield events: the end of what was printed, then what is printed, and that nothing more comes."""
         lines, known = Lines(), self.file(campaign, stream)
-        is_over = self._is_over(campaign, stream)
+        is_over, is_last = self.is_over(campaign, stream), False
         offset = max(0, known.stat().st_size - TAIL) if known else 0
         yield event("log", {"stream": stream, "from": offset if is_over else 0, "text": ""})
         if not is_over:
@@ -57,8 +57,8 @@ class Logs:
             try:
                 # What the hub's file has may be the beginning alone: where the end is, the hub knows.
                 viewer.follow(stream, TAIL, from_end=True)
-                is_first, is_last = True, False
-                while not is_last:
+                is_first = True
+                while not is_last and not is_over:
                     piece = viewer.receive()
                     if piece is not None:
                         if is_first and piece.offset:
@@ -66,14 +66,14 @@ class Logs:
                         is_first, is_last = False, piece.last
                         yield _event(stream, lines.take(piece.data))
                     elif not await ear.wait(PULSE):
-                        is_last = self._is_over(campaign, stream)
+                        is_over = self.is_over(campaign, stream)
                 offset = offset if is_first else viewer.offset(stream)
             finally:
                 ear.close()
                 viewer.close()
         async for text in self._read(self.file(campaign, stream), offset, lines):
             yield _event(stream, text)
-        gone = self.file(campaign, stream) is None
+        gone = not is_last and self.kept(campaign, stream) is None  # the hub's file may be the beginning alone
         yield event("log", {"stream": stream, "text": lines.rest(), "ended": True, "gone": gone})
 
     async def _read(self, file: Path | None, offset: int, lines: Lines) -> AsyncGenerator[str, None]:
@@ -85,7 +85,7 @@ class Logs:
             offset += len(data)
             yield lines.take(data)
 
-    def _is_over(self, campaign: str, stream: str) -> bool:
+    def is_over(self, campaign: str, stream: str) -> bool:
         """Say whether nothing more will be printed there."""
         store = self._paths.campaign(campaign)
         if self.kept(campaign, stream) or store.end.exists():
