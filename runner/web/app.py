@@ -262,12 +262,9 @@ class App:
 
 def _stream(name: str) -> str:
     """Return the name of a log.  Raises HTTPException for what is none."""
-    if name != log_stream.BUILD_STREAM:
-        try:
-            logs.parsed(name)
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from None
-    return name
+    if name == log_stream.BUILD_STREAM or log_stream.attempt_of(name):
+        return name
+    raise HTTPException(404, f"{name[:50]!r} is no run's log")
 
 
 def _number(request: Request, name: str) -> int:

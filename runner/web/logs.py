@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import zmq
 
 from runner import curve, log_stream
-from runner.paths import AttemptPaths, LabPaths
+from runner.paths import LabPaths
 from runner.web.hearing import Ear
 from runner.web.lines import Lines
 from runner.web.sse import event
@@ -33,12 +32,7 @@ class Logs:
 
     def kept(self, campaign: str, stream: str) -> Path | None:
         """Return the file of a log that is complete; None as long as nobody has it, and when it has gone home."""
-        store = self._paths.campaign(campaign)
-        if stream == log_stream.BUILD_STREAM:
-            return store.build_log if store.build_log.exists() else None
-        run, attempt = parsed(stream)
-        places = [AttemptPaths(store.committed(run, attempt, done)).log for done in (True, False)]
-        return next((place for place in places if place.is_file()), None)
+        return next((place for place in log_stream.places(self._paths, campaign, stream) if place.is_file()), None)
 
     def file(self, campaign: str, stream: str) -> Path | None:
         """Return the file that has most of a log; None if the lab has nothing of it."""
@@ -90,17 +84,10 @@ class Logs:
         store = self._paths.campaign(campaign)
         if self.kept(campaign, stream) or store.end.exists():
             return True
-        if stream == log_stream.BUILD_STREAM:
-            return store.prepared.exists()
-        return store.record(parsed(stream)[0]).exists()  # its files may have gone home already
-
-
-def parsed(stream: str) -> tuple[int, int]:
-    """Return run and attempt of a stream's name.  Raises ValueError for any other name."""
-    found = re.fullmatch(r"run-([0-9]{1,9})\.([0-9]{1,9})", stream)
-    if found is None:
-        raise ValueError(f"{stream[:50]!r} is no run's log")
-    return int(found[1]), int(found[2])
+        attempt = log_stream.attempt_of(stream)
+        if attempt is None:
+            return store.prepared.exists()  # it is the build's
+        return store.record(attempt[0]).exists()  # its files may have gone home already
 
 
 def _block(file: Path, offset: int) -> bytes:
