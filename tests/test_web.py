@@ -126,6 +126,19 @@ def test_a_ticket_becomes_a_cookie_that_scripts_cannot_read(lab: WebLab) -> None
         assert lab.ask("POST", "/enter", {"Origin": lab.origin}, other).status == 401
 
 
+@pytest.mark.parametrize(
+    "odd", ['foo={"a":1}', "theme", "name=\u00e4\u00ff", "a@b=1", "a,b=c d", 'open="half', "=", "; ;", "$Version=1"]
+)
+def test_the_cookies_of_other_programs_lock_nobody_out(lab: WebLab, odd: str) -> None:
+    # Given a browser that was let in, and to which another program of its machine gave whatever browsers take
+    mine = lab.cookie("anna")["Cookie"]
+    # When it asks for something, then it is still known
+    for cookies in (f"{odd}; {mine}", f"{mine}; {odd}", f"{odd}; {mine}; {odd}"):
+        answer = lab.ask("GET", "/me", {"Cookie": cookies})
+        assert (answer.status, cookies) == (200, cookies)
+        assert answer.told["person"] == "anna"
+
+
 def test_a_session_outlives_the_servers_process(lab: WebLab) -> None:
     # Given a browser that was let in
     cookie, before = lab.cookie("anna"), lab.found
@@ -322,7 +335,8 @@ def test_a_log_is_told_while_it_is_written_and_to_its_end(lab: WebLab, campaign:
             assert events.until("log", lambda data: data["text"])["text"] == "hal\u00eff\n"
             # When it ends, then the rest is told, and that it is the end
             log.close()
-            assert events.until("log", lambda data: data.get("ended"))["text"] == "last"
+            ended = events.until("log", lambda data: data.get("ended"))
+            assert (ended["text"], ended["gone"]) == ("last", False)
     finally:
         sender.close()
         context.term()
@@ -357,12 +371,43 @@ def test_a_log_of_which_the_lab_has_the_beginning_alone_is_not_saved_as_if_it_we
     # When its log is to be saved, then it is said where all of it is
     answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-3.1", lab.bearer("ben"))
     assert answer.status == 409
-    assert "labfleet logs --raw has it now" in answer.told["message"]
+    assert "its owner has it now by: labfleet logs --raw" in answer.told["message"]
     # … and one that is shorter is all there is
     with log.open("r+b") as file:
         file.truncate(BUDGET - 1)
     answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-3.1", lab.bearer("ben"))
     assert (answer.status, len(answer.body)) == (200, BUDGET - 1)
+    # … and where nothing was printed yet, that is said
+    answer = lab.ask("GET", f"/campaigns/{campaign.id}/logs/run-3.2", lab.bearer("ben"))
+    assert (answer.status, answer.told["message"]) == (404, "the lab has nothing of that log yet")
+
+
+@pytest.mark.parametrize("size", [6, BUDGET])
+def test_what_is_left_of_a_log_that_has_gone_home_is_not_taken_for_all_of_it(
+    lab: WebLab, campaign: Campaign, size: int
+) -> None:
+    # Given a run that is over, of whose log the hub has the beginning
+    outcome = committed(lab, campaign, {})
+    kept = AttemptPaths(lab.paths.campaign(campaign.id).committed(0, outcome.attempt, True)).log
+    hubs = lab.paths.log(campaign.id, "run-0.1")
+    hubs.parent.mkdir(parents=True, exist_ok=True)
+    hubs.write_bytes(b"x" * (size - 6) + b"\npart\n")
+    path = f"/campaigns/{campaign.id}/logs/run-0.1"
+    # As long as the log is in the lab, it is shown and saved
+    with lab.events(f"{path}/live") as events:
+        assert events.until("log", lambda data: data.get("ended"))["gone"] is False
+    assert lab.ask("GET", path, lab.bearer("ben")).body == kept.read_bytes()
+    # When it has gone home
+    kept.unlink()
+    # Then the part is shown, and that it is one
+    with lab.events(f"{path}/live") as events:
+        assert events.until("log", lambda data: "part\n" in data["text"])
+        assert events.until("log", lambda data: data.get("ended"))["gone"] is True
+    # And is not saved as if it was the log
+    answer = lab.ask("GET", path, lab.bearer("ben"))
+    assert answer.status == 404
+    assert "what came home is beside the results" in answer.told["message"]
+    assert lab.ask("GET", f"/campaigns/{campaign.id}/runs/0", lab.bearer("ben")).told["log"] is False
 
 
 @pytest.mark.parametrize(

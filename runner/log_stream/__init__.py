@@ -12,7 +12,7 @@ that file; until then its own; and what lies beyond a stream's budget there, it 
 from runner.log_stream.hub import Hub
 from runner.log_stream.piece import BUDGET, BUILD_STREAM, LOSABLE, PIECE, WAITING, Piece, Question, run_stream
 from runner.log_stream.sender import GrowingLog, Sender
-from runner.log_stream.shelf import OPEN_FILES
+from runner.log_stream.shelf import OPEN_FILES, attempt_of, places
 from runner.log_stream.viewer import Viewer
 
 __all__ = [
@@ -28,5 +28,7 @@ __all__ = [
     "Question",
     "Sender",
     "Viewer",
+    "attempt_of",
+    "places",
     "run_stream",
 ]

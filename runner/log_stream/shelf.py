@@ -22,7 +22,7 @@ RELAYED, MOST_RELAYS = 2 * BURST, 16
 #: Campaign and stream.
 Key = tuple[str, str]
 
-_RUN = re.compile(r"run-(\d{1,18})\.(\d{1,18})")
+_RUN = re.compile(r"run-([0-9]{1,18})\.([0-9]{1,18})")
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Shelf:
 
     def _stored(self, key: Key) -> int:
         """Return a handle of the log in the result store; -1 if it is not there."""
-        for place in _places(self._paths, *key):
+        for place in places(self._paths, *key):
             try:
                 return os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
@@ -184,13 +184,19 @@ class Shelf:
         return handle
 
 
+def attempt_of(stream: str) -> tuple[int, int] | None:
+    """Return run and attempt of a stream's name; None if it is no attempt's."""
+    match = _RUN.fullmatch(stream)
+    return (int(match[1]), int(match[2])) if match else None
+
+
 @lru_cache(maxsize=4096)
-def _places(paths: LabPaths, campaign: str, stream: str) -> tuple[Path, ...]:
+def places(paths: LabPaths, campaign: str, stream: str) -> tuple[Path, ...]:
     """Return where the result store has a log as soon as it is complete: one of these."""
     store = paths.campaign(campaign)
     if stream == BUILD_STREAM:
         return (store.build_log,)
-    if (match := _RUN.fullmatch(stream)) is None:
+    if (known := attempt_of(stream)) is None:
         return ()
-    run, attempt = map(int, match.groups())
+    run, attempt = known
     return tuple(AttemptPaths(store.committed(run, attempt, done)).log for done in (True, False))

@@ -63,6 +63,7 @@ class RunView(Value, frozen=True):
     command: str
     error: str
     files: tuple[RunFile, ...]
+    #: The lab has all of what it printed.
     log: bool
 
 
@@ -227,7 +228,7 @@ class App:
             harmless(" ".join(outcome.command)),
             harmless(outcome.error),
             files,
-            self._logs.file(campaign, log_stream.run_stream(outcome.run, outcome.attempt)) is not None,
+            self._logs.kept(campaign, log_stream.run_stream(outcome.run, outcome.attempt)) is not None,
         )
 
     async def _file(self, request: Request) -> Response:
@@ -244,24 +245,26 @@ class App:
 
     async def _log(self, request: Request) -> Response:
         campaign, stream = self._known(request.path_params["campaign"]), _stream(request.path_params["stream"])
-        file = self._logs.file(campaign.id, stream)
+        is_over = self._logs.is_over(campaign.id, stream)  # first: what is over is kept already
+        kept = self._logs.kept(campaign.id, stream)
+        file = kept if kept or is_over else self._logs.file(campaign.id, stream)
         found = downloads.opened(self._paths.home, file) if file else None
+        if found is None and is_over:
+            raise HTTPException(404, "the lab does not have all of that log; what came home is beside the results")
         if found is None:
-            raise HTTPException(404, "the lab does not have that log any more; it is at home, beside the results")
-        if os.fstat(found.fileno()).st_size >= log_stream.BUDGET and not self._logs.kept(campaign.id, stream):
+            raise HTTPException(404, "the lab has nothing of that log yet")
+        if os.fstat(found.fileno()).st_size >= log_stream.BUDGET and not kept:
             found.close()
-            raise HTTPException(409, "so long a log is here when its run is over; labfleet logs --raw has it now")
+            owners = "its owner has it now by: labfleet logs --raw"
+            raise HTTPException(409, f"so long a log is here when its run is over; {owners}")
         return downloads.attachment(found, f"{campaign.id}-{stream}.log")
 
 
 def _stream(name: str) -> str:
     """Return the name of a log.  Raises HTTPException for what is none."""
-    if name != log_stream.BUILD_STREAM:
-        try:
-            logs.parsed(name)
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from None
-    return name
+    if name == log_stream.BUILD_STREAM or log_stream.attempt_of(name):
+        return name
+    raise HTTPException(404, f"{name[:50]!r} is no run's log")
 
 
 def _number(request: Request, name: str) -> int:

@@ -5,9 +5,9 @@ interface: a request that was meant for another name (DNS rebinding), or comes f
 """
 
 import re
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -80,9 +80,6 @@ class Door:
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self._people.of_token(token.strip()), False
-        try:
-            cookies: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return None, True
-        session = cookies.get(self._cookie)
-        return (self._people.of_session(session.value) if session else None), True
+        # Other programs of this machine have cookies here, too, and some that http.cookies does not understand.
+        session = cookie_parser(headers.get("cookie", "")).get(self._cookie)
+        return (self._people.of_session(session) if session else None), True

@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import zmq
 
 from runner import curve, log_stream
-from runner.paths import AttemptPaths, LabPaths
+from runner.paths import LabPaths
 from runner.web.hearing import Ear
 from runner.web.lines import Lines
 from runner.web.sse import event
@@ -32,13 +31,8 @@ class Logs:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def kept(self, campaign: str, stream: str) -> Path | None:
-        """Return the file of a log that is complete; None as long as nobody has it."""
-        store = self._paths.campaign(campaign)
-        if stream == log_stream.BUILD_STREAM:
-            return store.build_log if store.build_log.exists() else None
-        run, attempt = parsed(stream)
-        places = [AttemptPaths(store.committed(run, attempt, done)).log for done in (True, False)]
-        return next((place for place in places if place.is_file()), None)
+        """Return the file of a log that is complete; None as long as nobody has it, and when it has gone home."""
+        return next((place for place in log_stream.places(self._paths, campaign, stream) if place.is_file()), None)
 
     def file(self, campaign: str, stream: str) -> Path | None:
         """Return the file that has most of a log; None if the lab has nothing of it."""
@@ -48,7 +42,7 @@ class Logs:
     async def updates(self, campaign: str, stream: str) -> AsyncGenerator[bytes, None]:
         """Yield events: the end of what was printed, then what is printed, and that nothing more comes."""
         lines, known = Lines(), self.file(campaign, stream)
-        is_over = self._is_over(campaign, stream)
+        is_over, is_last = self.is_over(campaign, stream), False
         offset = max(0, known.stat().st_size - TAIL) if known else 0
         yield event("log", {"stream": stream, "from": offset if is_over else 0, "text": ""})
         if not is_over:
@@ -57,8 +51,8 @@ class Logs:
             try:
                 # What the hub's file has may be the beginning alone: where the end is, the hub knows.
                 viewer.follow(stream, TAIL, from_end=True)
-                is_first, is_last = True, False
-                while not is_last:
+                is_first = True
+                while not is_last and not is_over:
                     piece = viewer.receive()
                     if piece is not None:
                         if is_first and piece.offset:
@@ -66,14 +60,14 @@ class Logs:
                         is_first, is_last = False, piece.last
                         yield _event(stream, lines.take(piece.data))
                     elif not await ear.wait(PULSE):
-                        is_last = self._is_over(campaign, stream)
+                        is_over = self.is_over(campaign, stream)
                 offset = offset if is_first else viewer.offset(stream)
             finally:
                 ear.close()
                 viewer.close()
         async for text in self._read(self.file(campaign, stream), offset, lines):
             yield _event(stream, text)
-        gone = self.file(campaign, stream) is None
+        gone = not is_last and self.kept(campaign, stream) is None  # the hub's file may be the beginning alone
         yield event("log", {"stream": stream, "text": lines.rest(), "ended": True, "gone": gone})
 
     async def _read(self, file: Path | None, offset: int, lines: Lines) -> AsyncGenerator[str, None]:
@@ -85,22 +79,15 @@ class Logs:
             offset += len(data)
             yield lines.take(data)
 
-    def _is_over(self, campaign: str, stream: str) -> bool:
+    def is_over(self, campaign: str, stream: str) -> bool:
         """Say whether nothing more will be printed there."""
         store = self._paths.campaign(campaign)
         if self.kept(campaign, stream) or store.end.exists():
             return True
-        if stream == log_stream.BUILD_STREAM:
-            return store.prepared.exists()
-        return store.record(parsed(stream)[0]).exists()  # its files may have gone home already
-
-
-def parsed(stream: str) -> tuple[int, int]:
-    """Return run and attempt of a stream's name.  Raises ValueError for any other name."""
-    found = re.fullmatch(r"run-([0-9]{1,9})\.([0-9]{1,9})", stream)
-    if found is None:
-        raise ValueError(f"{stream[:50]!r} is no run's log")
-    return int(found[1]), int(found[2])
+        attempt = log_stream.attempt_of(stream)
+        if attempt is None:
+            return store.prepared.exists()  # it is the build's
+        return store.record(attempt[0]).exists()  # its files may have gone home already
 
 
 def _block(file: Path, offset: int) -> bytes:

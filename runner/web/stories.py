@@ -85,20 +85,23 @@ class Stories:
         """Have the story told, and told again whenever that is needed."""
         while True:
             chapter.again.clear()
-            if self._paths.campaign(campaign).end.exists():
-                kept = await asyncio.to_thread(ledger.read, self._paths.campaign(campaign))
-                if kept is not None:
-                    for number, told in enumerate(of_kept(kept)):
-                        chapter.story.take(told)
-                        if number % MOST_IN_A_ROW == 0:
-                            await asyncio.sleep(0)
-                await chapter.again.wait()
-            else:
-                try:
+            try:
+                if self._paths.campaign(campaign).end.exists():
+                    await self._read(campaign, chapter)
+                    await chapter.again.wait()
+                else:
                     await self._follow(campaign, chapter)
-                except Exception:  # as in mirror.py
-                    log.exception("following %s", campaign)
-                    await asyncio.sleep(PAUSE)
+            except Exception:  # as in mirror.py; and the store may change while it is read
+                log.exception("hearing of %s", campaign)
+                await asyncio.sleep(PAUSE)
+
+    async def _read(self, campaign: str, chapter: _Chapter) -> None:
+        """Take what the store has of a campaign that has ended."""
+        kept = await asyncio.to_thread(ledger.read, self._paths.campaign(campaign))
+        for number, told in enumerate(of_kept(kept) if kept else ()):
+            chapter.story.take(told)
+            if number % MOST_IN_A_ROW == 0:
+                await asyncio.sleep(0)
 
     async def _follow(self, campaign: str, chapter: _Chapter) -> None:
         """Hear of a campaign until it has ended, or all has to be asked for again."""

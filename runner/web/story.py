@@ -76,9 +76,11 @@ class Story:
     def take(self, told: object) -> None:
         """Take note of what happened to the campaign."""
         part = self._take(told)
+        if part is None:
+            return  # e.g. how far a run is, which the picture of the lab shows
         everything = isinstance(told, CampaignTaken | CampaignPrepared)
         for glance in self.glances:
-            glance.stir([part] if part else [], everything=everything)
+            glance.stir([part], everything=everything)
 
     def _take(self, told: object) -> Part | None:
         """Return what is otherwise than before."""

@@ -44,7 +44,7 @@ export function open(campaign, stream) {
   if (stream !== opened) {
     opened = stream;
     byId("run").hidden = !stream;
-    byId("files").replaceChildren();
+    forgetFiles();
     if (stream) {
       log.open(id, stream);
       drawRun();
@@ -174,7 +174,7 @@ function drawRow(row, [number, values]) {
 
 // ---- a run ----
 
-let asked = "";
+let asked = ""; // the results that are shown or on their way
 
 function drawRun() {
   if (!opened) return;
@@ -191,15 +191,28 @@ function drawRun() {
   if (variables.get(run)) about.push(variables.get(run));
   if (bar?.[7]) about.push(bar[7]);
   show(byId("run-about"), about.join(" · "));
-  if (bar && bar[5] !== null && !byId("files").firstChild && asked !== `${id} ${opened}`) showFiles(run);
+  const last = latest.get(run);
+  if (last && last[5] !== null) showFiles(run, attempt, last);
+  else forgetFiles(); // a run that goes on has no results
 }
 
-async function showFiles(run) {
-  const wanted = (asked = `${id} ${opened}`);
-  const { draw: drawFiles } = await import("./files.js");
-  const nodes = await drawFiles(id, run);
-  if (wanted === `${id} ${opened}`) byId("files").replaceChildren(...nodes);
+function forgetFiles() {
   asked = "";
+  byId("files").replaceChildren();
+}
+
+/** Show the results of a run whose latest attempt has ended; whatever the answer, they are asked for once. */
+async function showFiles(run, attempt, last) {
+  const wanted = `${id} ${opened} ${last[1]} ${last[5]}`;
+  if (wanted === asked) return;
+  asked = wanted;
+  try {
+    const { draw: drawFiles } = await import("./files.js");
+    const nodes = await drawFiles(id, run, attempt);
+    if (wanted === asked) byId("files").replaceChildren(...nodes);
+  } catch {
+    if (wanted === asked) asked = ""; // the lab was not reached: what is drawn next asks again
+  }
 }
 
 // ---- what a person does ----

@@ -2,12 +2,16 @@
 
 import { bytes, element } from "./dom.js";
 
-/** Return what there is to be shown of a run's results. */
-export async function draw(campaign, run) {
+/** Return what there is to be shown of a run's results, if they are those of an attempt, else whose they are. */
+export async function draw(campaign, run, attempt) {
   const answer = await fetch(`/campaigns/${campaign}/runs/${run}`);
-  const told = await answer.json();
   if (!answer.ok) return [];
+  const told = await answer.json();
   const nodes = [element("h4", { textContent: "Results" })];
+  if (told.attempt !== attempt) {
+    const link = element("a", { textContent: `attempt ${told.attempt}`, href: `#/c/${campaign}/run/${run}.${told.attempt}` });
+    return [...nodes, element("p", {}, "The results are those of ", link, ".")];
+  }
   const facts = [`exit status ${told.exit_status}`];
   if (told.seed_set) facts.push(`seed set ${told.seed_set}`);
   nodes.push(element("p", { textContent: facts.join(" · ") }));

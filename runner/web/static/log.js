@@ -14,6 +14,7 @@ let cut = false;
 export function open(campaign, stream) {
   close();
   byId("whole-log").href = `/campaigns/${campaign}/logs/${stream}`;
+  byId("whole-log").hidden = false;
   show(byId("log-note"), "");
   end = listen(`/campaigns/${campaign}/logs/${stream}/live`, { log: take });
 }
@@ -51,7 +52,8 @@ function take({ text, from, ended, gone }) {
   if (ended) {
     end(); // else the browser would ask for all of it again
     end = () => {};
-    const last = gone ? "The lab does not have this log any more; it is at home, beside the results." : "This is the end of the log.";
-    show(byId("log-note"), cut ? `${last} What came before is in the download.` : last);
+    byId("whole-log").hidden = gone;
+    if (gone) show(byId("log-note"), "The lab does not have all of this log; what came home is beside the results.");
+    else show(byId("log-note"), `This is the end of the log.${cut ? " What came before is in the download." : ""}`);
   }
 }

@@ -16,9 +16,7 @@ export function take(told, gone, everything, titleOf) {
   for (const name of cards.keys()) if (!machines.has(name)) cards.delete(name);
   const changed = everything ? names : told.map((machine) => machine.name);
   for (const name of changed) if (machines.has(name)) draw(machines.get(name), titleOf, isDense);
-  if (everything || names.length !== byId("machines").childElementCount) {
-    arrange(byId("machines"), names.map((name) => cards.get(name).node));
-  }
+  arrange(byId("machines"), names.map((name) => cards.get(name).node));
 }
 
 /** Say what there is in all; return whether that is so much that only the most important is shown of each slot. */
