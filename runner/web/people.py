@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from runner.paths import LabPaths
 
 #: Seconds for which a ticket and a session are good.
-TICKET, SESSION = 600, 7 * 24 * 3600
+TICKET, SESSION = 600, 24 * 3600
 
 #: Tickets that may wait to be used.
 MOST_TICKETS = 1000
