@@ -1,4 +1,4 @@
-"""The way home: where the files of finished runs go at the client, and the manifest that says where they came from.
+"""The way home: where the files of finished runs go at the client.
 
 A file appears under its name complete and checked, or not at all.  Every step can be done again: what a client that was
 killed had already moved is found at its place.
@@ -6,19 +6,15 @@ killed had already moved is found at its place.
 
 import errno
 import hashlib
-import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
-from runner import __version__
 from runner.errors import LabFailed
-from runner.messages import CampaignEnded
-from runner.model import Campaign, File, Outcome, Past, Prepared, pretty
+from runner.manifest import Execution
+from runner.model import File, Outcome
 from runner.paths import AttemptPaths, CampaignPaths, HomePaths
 
 #: Bytes read or copied at a time.
@@ -41,6 +37,8 @@ class Collector:
     config: str = "…"
     #: Read what is moved, and compare it with what was sent.
     verify: bool = False
+    #: Results of campaigns that were submitted later, by their paths at home.
+    later: Mapping[str, Execution] = field(default_factory=dict)
     #: Whose file is at a path, or will be.
     _owners: dict[str, int] = field(default_factory=dict)
     #: Paths that other runs wrote, too.
@@ -150,11 +148,25 @@ class Collector:
             return self.home.own(outcome.run, file.path)
         owner = self._owners.setdefault(file.path, outcome.run)
         if owner == outcome.run:
-            return self.root / file.path
+            if not self._is_replaced(outcome, file.path):
+                return self.root / file.path
+            self._warn(f"{file.path} is of a later execution: that of this campaign is kept under its run")
+            return self.home.own(outcome.run, file.path)
         self._warn(f"runs {owner} and {outcome.run} both wrote {file.path}: each one's is kept under its run")
         self._contended.add(file.path)
         self._keep_first(file.path)
         return self.home.own(outcome.run, file.path)
+
+    def note_replaced(self, outcome: Outcome, places: Mapping[str, str]) -> None:
+        """Tell of results that came home before, and are another campaign's by now."""
+        for path in places.values():
+            if self._is_replaced(outcome, path):
+                self._warn(f"{path} is campaign {self.later[path].campaign}'s by now, whose run was done later")
+
+    def _is_replaced(self, outcome: Outcome, path: str) -> bool:
+        """Say whether the result of a later execution is at a path: an older one does not replace that."""
+        later = self.later.get(os.path.normpath(path))
+        return later is not None and later.ended > outcome.ended and (self.root / path).exists()
 
     def _keep_first(self, path: str) -> None:
         """Keep what the owner of a path left there under its run, too, as soon as it is there and others want the path.
@@ -256,140 +268,3 @@ def keep_log(log: Path, place: Path) -> Path:
     """Keep a campaign's build log at home, and return where it is."""
     _copy(log, place, None, ".labfleet-build")
     return place
-
-
-def manifest(
-    campaign: Campaign,
-    prepared: Prepared,
-    outcomes: Mapping[int, Outcome],
-    places: Mapping[int, Mapping[str, str]],
-    warnings: Iterable[str],
-    past: Iterable[Past] = (),
-    end: CampaignEnded | None = None,
-) -> str:
-    """Return the manifest: what was run, from which sources, and where each result came from.  JSON.
-
-    Paths are relative to the project's root, times seconds since the epoch.  ``past``: attempts that were made again.
-    """
-    earlier: dict[int, dict[int, Past]] = {}
-    for attempt in past:
-        earlier.setdefault(attempt.run, {})[attempt.number] = attempt
-    runs = []
-    for run in prepared.runs:
-        entry: dict[str, object] = {"run": run.number, "variables": run.variables}
-        if outcome := outcomes.get(run.number):
-            home = places.get(run.number, {})
-            entry |= {
-                "kind": outcome.kind,
-                "attempt": outcome.attempt,
-                "build": outcome.key,
-                "exit_status": outcome.exit_status,
-                "error": outcome.error,
-                "host": outcome.host,
-                "slot": outcome.slot,
-                "started": outcome.started,
-                "ended": outcome.ended,
-                "seed_set": outcome.seed_set,
-                "command": outcome.command,
-                "files": [
-                    {"path": home.get(file.path, file.path), "size": file.size, "sha256": file.sha256}
-                    for file in outcome.files
-                ],
-            }
-        else:
-            entry["kind"] = "not run"
-        entry["attempts"] = _attempts(earlier.get(run.number, {}), outcome)
-        runs.append(entry)
-    is_done = all(run.number in outcomes and outcomes[run.number].kind == "done" for run in prepared.runs)
-    return pretty(
-        {
-            "labfleet": __version__,
-            "campaign": campaign.id,
-            "project": campaign.name,
-            "config": campaign.config,
-            "run_filter": campaign.run_filter,
-            "mode": campaign.mode,
-            "working_directory": campaign.directory,
-            "user": campaign.user,
-            "submitted": campaign.submitted,
-            "ended": end.time if end else 0.0,
-            "order": campaign.order,
-            "snapshot": {"commit": campaign.commit, "tree": campaign.tree},
-            "build": {
-                "key": prepared.key,
-                "built": prepared.built,
-                "commands": campaign.build.commands,
-                "toolchain": prepared.toolchain,
-                "features": {"enable": campaign.build.enable, "disable": campaign.build.disable},
-            },
-            "references": [
-                {
-                    "place": reference.place,
-                    "origin": reference.origin,
-                    "commit": reference.commit,
-                    "tree": reference.tree,
-                    "key": prepared.references.get(reference.place, ""),
-                    "commands": reference.build.commands,
-                    "features": {"enable": reference.build.enable, "disable": reference.build.disable},
-                }
-                for reference in campaign.references
-            ],
-            "program": prepared.program,
-            "arguments": campaign.launch.arguments,
-            "ini_files": campaign.launch.ini_files,
-            "ned_path": campaign.launch.ned_path,
-            "omnetpp": campaign.omnetpp or campaign.environment.get("OMNETPP_RELEASE", ""),
-            "limits": msgspec.to_builtins(campaign.limits),
-            "state": "cancelled" if end and end.cancelled else "done" if is_done else "failed",
-            "reason": end.reason if end else "",
-            "warnings": list(warnings),
-            "runs": runs,
-        }
-    )
-
-
-def _attempts(past: Mapping[int, Past], outcome: Outcome | None) -> list[dict[str, object]]:
-    """Return all attempts at a run in their order; the last one is the one that counts, if there is one."""
-    made: list[tuple[int, Past | Outcome]] = [
-        (number, attempt) for number, attempt in sorted(past.items()) if outcome is None or number != outcome.attempt
-    ]
-    if outcome is not None:
-        made.append((outcome.attempt, outcome))
-    return [
-        {
-            "attempt": number,
-            "kind": attempt.kind,
-            "host": attempt.host,
-            "slot": attempt.slot,
-            "started": attempt.started,
-            "ended": attempt.ended,
-            "error": attempt.error,
-        }
-        for number, attempt in made
-    ]
-
-
-def came_home(home: HomePaths) -> dict[tuple[int, int], list[str]]:
-    """Return what a campaign's manifest says of its runs that came home: run and attempt → paths of their files.
-
-    A campaign that is resumed brings home only what is new.
-    """
-    try:
-        runs = json.loads(home.manifest.read_bytes())["runs"]
-        return {
-            (run["run"], run["attempt"]): [file["path"] for file in run["files"]] for run in runs if "attempt" in run
-        }
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return {}  # there is none, or the person has made another file of it
-
-
-def write_manifest(home: HomePaths, text: str) -> None:
-    """Put the manifest into the campaign's folder and link it beside the results."""
-    home.root.mkdir(parents=True, exist_ok=True)
-    half = home.manifest.with_suffix(".new")
-    half.write_text(text)
-    os.replace(half, home.manifest)
-    link = home.latest.with_name(f".{home.latest.name}.new")
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(home.manifest, home.results))
-    os.replace(link, home.latest)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import collection, report
+from runner import manifest, report
 from runner.errors import Cancelled
 from runner.following import Follower
 from runner.homecoming import Home
@@ -42,11 +42,12 @@ def end(
 
 def _with_report(result: Result) -> Result:
     """Write the report of a campaign that has come home; without one, nothing is lost but a convenience."""
-    from runner.report import manifest, page
+    from runner.report import page
+    from runner.report.manifest import load
 
     paths = HomePaths(Path(result.results), result.campaign)
     try:
-        page.write(paths.report, manifest.load(paths.manifest))
+        page.write(paths.report, load(paths.manifest))
     except Exception as error:  # noqa: BLE001  whatever it is, the results are at home
         return msgspec.structs.replace(result, warnings=(*result.warnings, f"there is no report: {error}"))
     return msgspec.structs.replace(result, report=str(paths.report))
@@ -62,14 +63,14 @@ def _result(follower: Follower, home: Home, campaign: Campaign, prepared: Prepar
     if len({outcome.key for outcome in outcomes if outcome.kind == "done"}) > 1:
         warnings.append("not all runs were done by the same program, as it was built anew: the manifest says which")
     ended = follower.ended
-    text = collection.manifest(campaign, prepared, follower.outcomes, home.places, warnings, past, ended)
-    collection.write_manifest(home.paths, text)
+    text = manifest.text_of(campaign, prepared, follower.outcomes, home.places, warnings, past, ended)
+    place = manifest.write(home.paths, text)
     return Result(
         campaign=campaign.id,
         name=campaign.name,
         config=campaign.config,
         results=str(home.paths.results),
-        manifest=str(home.paths.latest),
+        manifest=str(place),
         total=len(prepared.runs),
         outcomes=tuple(outcomes),
         logs={outcome.run: str(home.paths.log(outcome.run)) for outcome in outcomes if outcome.kind != "lost"},

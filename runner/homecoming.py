@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import collection, usage
+from runner import collection, manifest, usage
 from runner.errors import LabFailed
 from runner.lab import LabAway
 from runner.labs import Connection
@@ -148,9 +148,10 @@ class Home:
         self._arrivals = {arrival.run: arrival for arrival in self._notes.arrivals(self._campaign.id)}
         for arrival in self._arrivals.values():
             self._collector.remember(arrival.run, arrival.places)
-        self._came_home = collection.came_home(self.paths)
+        self._came_home = manifest.came_home(self.paths)
         for (run, _), homes in self._came_home.items():
             self._collector.remember(run, dict(zip(homes, homes, strict=True)))
+        self._collector.later = manifest.executed_later(self.paths, self._campaign.submitted)
         self._list = self._notes.arrival_list(self._campaign.id)
 
     def _collect(self) -> None:
@@ -197,6 +198,7 @@ class Home:
         if homes is None or len(homes) != len(outcome.files):
             return False
         places = {file.path: place for file, place in zip(outcome.files, homes, strict=True)}
+        self._collector.note_replaced(outcome, places)
         self._collector.arrived(outcome, places)
         self._arrive(outcome, places)
         return True

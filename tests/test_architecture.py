@@ -81,6 +81,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
             *{"ssh", "host_keys", "ansible", "inventory_rules", "knock", "command_line"},
         },
     ),
+    ("what was run, and where each result came from", {"manifest"}),
     ("who may speak to whom, and where", {"curve", "machine", "chosen_lab"}),
     ("what the parts say to each other", {"messages"}),
     ("what failures have in common", {"causes"}),

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import collection, ledger, results
+from runner import ledger, manifest, results
 from runner.collection import Collector
 from runner.errors import LabFailed, LabfleetError
 from runner.messages import CampaignEnded
@@ -344,7 +344,7 @@ def test_the_manifest_says_where_each_result_came_from(home: Home) -> None:
     failed = home.collect(1, kind="error")
     places = {0: {name: name for name in SCALARS}}
     # When its manifest is made
-    text = collection.manifest(campaign(), PREPARED, {0: done, 1: failed}, places, ["careful"])
+    text = manifest.text_of(campaign(), PREPARED, {0: done, 1: failed}, places, ["careful"])
     # Then it says what was run, from which sources, how it was built,
     found = json.loads(text)
     assert {
@@ -396,7 +396,7 @@ def test_the_manifest_has_every_attempt_the_limits_and_the_reason(home: Home) ->
     limited = msgspec.structs.replace(campaign(), limits=Limits(timeout=60.0, retries=2))
     # When its manifest is made
     end = CampaignEnded("one", cancelled=True, reason="too many failed", time=40.0)
-    found = json.loads(collection.manifest(limited, PREPARED, {0: done}, {}, [], past, end))
+    found = json.loads(manifest.text_of(limited, PREPARED, {0: done}, {}, [], past, end))
     # Then each run has its attempts in order, the one that counts last,
     first, second, third = (run["attempts"] for run in found["runs"])
     assert [(attempt["attempt"], attempt["kind"]) for attempt in first] == [(1, "lost"), (2, "crash"), (3, "done")]
@@ -417,12 +417,18 @@ def test_the_manifest_has_every_attempt_the_limits_and_the_reason(home: Home) ->
     assert (found["state"], found["reason"], found["ended"]) == ("cancelled", "too many failed", 40.0)
 
 
-def test_the_latest_manifest_lies_beside_the_results(tmp_path: Path) -> None:
+def test_the_manifest_of_the_campaign_that_ended_last_lies_beside_the_results(tmp_path: Path) -> None:
     # Given two campaigns, one after the other, when their manifests are written
-    for name in ("first", "second"):
-        collection.write_manifest(HomePaths(tmp_path / "results", name), f'"{name}"')
-    # Then both are kept, and beside the results is the latest, also if the whole folder moves
-    moved = tmp_path / "results"
-    moved.rename(tmp_path / "elsewhere")
-    assert (tmp_path / "elsewhere/campaign.json").read_text() == '"second"'
-    assert HomePaths(tmp_path / "elsewhere", "first").manifest.read_text() == '"first"'
+    results = tmp_path / "results"
+    for name, ended in (("first", 1.0), ("second", 2.0)):
+        assert manifest.write(HomePaths(results, name), json.dumps({"ended": ended})) == results / "campaign.json"
+    # Then both are kept, and beside the results is the latest
+    assert json.loads((results / "campaign.json").read_text()) == {"ended": 2.0}
+    # … also when somebody comes back to the first one
+    first = HomePaths(results, "first")
+    assert manifest.write(first, json.dumps({"ended": 1.0})) == first.manifest
+    assert json.loads((results / "campaign.json").read_text()) == {"ended": 2.0}
+    # … but not when that one was resumed, and if the whole folder moves
+    manifest.write(first, json.dumps({"ended": 3.0}))
+    results.rename(tmp_path / "elsewhere")
+    assert json.loads((tmp_path / "elsewhere/campaign.json").read_text()) == {"ended": 3.0}

@@ -495,7 +495,7 @@ def test_a_resumed_run_does_not_take_the_place_of_what_came_home_before(played: 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SILENCE", 0.2)
     monkeypatch.setattr(following, "PAUSE", 0.1)
-    monkeypatch.setattr(lab, "PATIENCE", 1.0)
+    monkeypatch.setattr(lab, "PATIENCE", 3.0)
 
 
 @pytest.mark.usefixtures("impatient")

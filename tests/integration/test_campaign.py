@@ -103,6 +103,53 @@ def test_a_dry_run_lists_the_runs_and_does_none(lab: LocalLab, aloha: Path) -> N
     assert "Nosuch" not in lab("campaigns", cwd=aloha).stdout
 
 
+def results_of(project: Path) -> set[str]:
+    """Return what stands in a project's results, each once."""
+    return {file.read_text().strip() for file in (project / "results").glob("*.sca")}
+
+
+def test_who_comes_back_to_an_older_campaign_keeps_the_newer_one_s_results(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign that nobody has brought home, and a later one of the same runs, which is at home
+    (scripted / "do.sh").write_text("echo first > $STEM.sca\n")
+    first = lab("campaign", "--detach", cwd=scripted).stdout.strip()
+    wait_for(lambda: lab("explain", first, cwd=scripted).stdout.startswith("The campaign has ended"), "its end")
+    (scripted / "do.sh").write_text("echo second > $STEM.sca\n")
+    assert lab("campaign", cwd=scripted).status == 0
+    second = manifest(scripted)["campaign"]
+    # When somebody comes back to the older one
+    said = lab("attach", first, cwd=scripted)
+    # Then the newer results stay, with their manifest, and the older ones are kept apart, which is said
+    assert said.status == 0
+    assert results_of(scripted) == {"second"}
+    assert manifest(scripted)["campaign"] == second
+    assert "General-x=0-#0.sca is of a later execution: that of this campaign is kept under its run" in said.stdout
+    own = scripted / "results/labfleet" / first
+    assert (own / "same-name/run-0/results/General-x=0-#0.sca").read_text() == "first\n"
+    assert f"manifest: {own}/campaign.json" in said.stdout
+    # … also when everything is at home, in whatever order
+    for campaign in (second, first, second):
+        assert lab("attach", campaign, cwd=scripted).status == 0
+        assert (results_of(scripted), manifest(scripted)["campaign"]) == ({"second"}, second)
+
+
+def test_who_comes_back_to_a_campaign_whose_results_were_replaced_is_told(lab: LocalLab, scripted: Path) -> None:
+    # Given two campaigns of the same runs, one after the other
+    (scripted / "do.sh").write_text("echo first > $STEM.sca\n")
+    assert lab("campaign", cwd=scripted).status == 0
+    first = manifest(scripted)["campaign"]
+    (scripted / "do.sh").write_text("echo second > $STEM.sca\n")
+    assert lab("campaign", cwd=scripted).status == 0
+    second = manifest(scripted)["campaign"]
+    # When somebody comes back to the first one, then it is said whose the results are
+    said = lab("attach", first, cwd=scripted)
+    assert f"results/General-x=0-#0.sca is campaign {second}'s by now" in said.stdout
+    assert (results_of(scripted), manifest(scripted)["campaign"]) == ({"second"}, second)
+    # … but what is done again later replaces them
+    (scripted / "do.sh").write_text("echo third > $STEM.sca\n")
+    assert lab("campaign", "--runs", "0", cwd=scripted).status == 0
+    assert results_of(scripted) == {"second", "third"}
+
+
 def test_jobs_limits_how_many_runs_are_under_way_at_once(lab: LocalLab, scripted: Path) -> None:
     # Given runs that record when they are under way
     (scripted / "do.sh").write_text("date +%s%N > $STEM.sca; sleep 0.2; date +%s%N >> $STEM.sca\n")
