@@ -39,6 +39,8 @@ class Collector:
     verify: bool = False
     #: Results of campaigns that were submitted later, by their paths at home.
     later: Mapping[str, Execution] = field(default_factory=dict)
+    #: Runs that are not done, though there are results of earlier executions of theirs.
+    outdated: set[int] = field(default_factory=set)
     #: Whose file is at a path, or will be.
     _owners: dict[str, int] = field(default_factory=dict)
     #: Paths that other runs wrote, too.
@@ -142,6 +144,8 @@ class Collector:
     def _place(self, outcome: Outcome, file: File) -> Path:
         """Return where a file goes."""
         if outcome.kind != "done":
+            if not file.given and (self.root / file.path).is_file():
+                self.outdated.add(outcome.run)
             return self.home.failed(outcome.run, outcome.kind, file.path)
         if file.given:
             self._warn(f"run {outcome.run} changed {file.path}, a file of the project: its version is kept apart")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import collection, manifest, usage
+from runner.causes import ranges
 from runner.errors import LabFailed
 from runner.lab import LabAway
 from runner.labs import Connection
@@ -80,7 +81,9 @@ class Home:
     @property
     def warnings(self) -> list[str]:
         """Sentences that the person has to know."""
-        return self._collector.warnings
+        outdated = ranges(self._collector.outdated)
+        told = f"results of earlier executions are still there of runs that are not done now: {outdated}"
+        return [*self._collector.warnings, *([told] if outdated else [])]
 
     def bring(self, outcome: Outcome) -> None:
         """Bring a committed run's files home."""

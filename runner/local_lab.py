@@ -201,9 +201,11 @@ def if_running() -> Lab:
     """Return this user's lab, which is not started for that.  Raises LabFailed if no services run."""
     paths = paths_of_this_user()
     if running(paths) is None:
+        names = unfinished(paths)
+        waits = f"not over: {', '.join(names)}; labfleet attach starts the services, and all of these go on\n"
         raise LabFailed(
-            "no services are running, so no campaign is under way",
-            f"a campaign starts them; logs: {paths.service_logs}",
+            "no services are running" + ("" if names else ", so no campaign is under way"),
+            f"{waits if names else ''}a campaign starts them; logs: {paths.service_logs}",
         )
     return _lab(paths)
 

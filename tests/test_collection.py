@@ -182,6 +182,8 @@ def test_files_of_a_failed_run_never_pass_for_results(home: Home, kind: Kind) ->
         f"{failed}/Foo-#0.vec.partial": SCALARS["results/Foo-#0.vec"],
     }
     assert home.paths.log(0).exists()
+    # … and that there is one is known
+    assert home.collector.outdated == {0}
 
 
 def test_a_lost_run_brings_nothing(home: Home, store: LabPaths) -> None:

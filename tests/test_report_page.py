@@ -179,8 +179,16 @@ def test_the_slots_time_adds_up() -> None:
     # Given two slots: 10 s before the first run, 10 s of runs, 1 s after them, when the time is shared out
     found = figures.efficiency(told(*TWO_SLOTS))
     # Then each second of each slot went somewhere
-    assert found == figures.Efficiency(2, preparing=20.0, done=13.0, failed=2.0, idle=5.0, closing=2.0)
+    assert found == figures.Efficiency(2, preparing=20.0, done=13.0, failed=2.0, idle=5.0, pauses=0.0, closing=2.0)
     assert found.total == 2 * 21
+
+
+def test_a_pause_is_no_time_in_which_slots_waited_for_others() -> None:
+    # Given a campaign of two slots that was resumed an hour after its first runs were over
+    first = [run(0, attempt("done", "slot1", 10, 5.0)), run(1, attempt("done", "slot2", 10, 3.0))]
+    found = figures.efficiency(told(*first, run(2, attempt("done", "slot1", 3615, 4.0))))
+    # Then that hour is told as such, and a slot waits only while the other one works
+    assert (found.pauses, found.idle) == (2 * 3600.0, 2.0 + 4.0)
 
 
 def test_run_times_are_told_by_variable() -> None:

@@ -94,10 +94,13 @@ def _note(text: str) -> None:
     print(f"labfleet: {text}", file=sys.stderr, flush=True)
 
 
-def _chosen(wish: LogsWish, campaign: str, title: str, runs: Mapping[int, State], wanted: Sequence[int]) -> list[int]:
+def _chosen(
+    wish: LogsWish, campaign: str, title: str, runs: Mapping[int, State], wanted: Sequence[int], *, is_over: bool
+) -> list[int]:
     """Return the runs whose logs are shown: those wanted, else all where they are few; else say which there are.
 
-    A few lines of each are never too much.  Raises WrongUse for runs that there are not, or that have nothing to show.
+    A few lines of each are never too much.  ``is_over``: none will begin any more.  Raises WrongUse for runs that there
+    are not, or that have nothing to show.
     """
     asked.check(campaign, wanted, runs)
     begun = [run for run in (wanted or runs) if runs[run].attempt]
@@ -108,8 +111,8 @@ def _chosen(wish: LogsWish, campaign: str, title: str, runs: Mapping[int, State]
     missing = [run for run in wanted if run not in begun]
     if missing and not begun:
         raise WrongUse(
-            f"run {missing[0]} has not begun",
-            f"--follow waits for it; labfleet explain {campaign} {missing[0]}  says why",
+            f"run {missing[0]} {'was never' if is_over else 'has not'} begun",
+            f"{'' if is_over else '--follow waits for it; '}labfleet explain {campaign} {missing[0]}  says why",
         )
     for run in missing:
         _note(f"run {run} has not begun")
@@ -135,7 +138,7 @@ def _show_from_home(there: AtHome, wish: LogsWish, wanted: Sequence[int]) -> boo
         return True
     if wish.attempt is not None and any(there.runs[run].attempt != wish.attempt for run in wanted if run in there.runs):
         return False
-    runs = _chosen(wish, paths.campaign, there.title, there.runs, wanted)
+    runs = _chosen(wish, paths.campaign, there.title, there.runs, wanted, is_over=True)
     missing = [run for run in runs if not paths.log(run).exists()]
     if any(there.runs[run].kind != "lost" for run in missing):
         return False
@@ -176,7 +179,7 @@ def _show_from_lab(reading: Reading, printer: Printer, wish: LogsWish, wanted: S
                 f"labfleet logs {reading.id} --build  shows its build; labfleet campaigns  says which others there are",
             )
         raise WrongUse(f"campaign {reading.id} has no runs yet", f"labfleet logs {reading.id} --build  shows its build")
-    runs = _chosen(wish, reading.id, story.title, story.runs, wanted)
+    runs = _chosen(wish, reading.id, story.title, story.runs, wanted, is_over=story.has_ended)
     _name(printer, wish, runs)
     reading.present(latest(story, runs, wish.attempt))
     for run in runs:

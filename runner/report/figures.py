@@ -27,15 +27,17 @@ class Efficiency(NamedTuple):
     #: Of runs that are done; of attempts that failed, were lost or cancelled.
     done: float
     failed: float
-    #: Slots that waited while others worked, or between two runs.
+    #: Slots that waited while others worked.
     idle: float
+    #: Between two runs, when no slot worked: the campaign was cancelled and resumed, or the lab was away.
+    pauses: float
     #: From the last run's end to the campaign's.
     closing: float
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.preparing + self.done + self.failed + self.idle + self.closing
+        return self.preparing + self.done + self.failed + self.idle + self.pauses + self.closing
 
     def share(self, seconds: float) -> float:
         """Return a part of all of it, between 0 and 1."""
@@ -47,18 +49,29 @@ def efficiency(manifest: Manifest) -> Efficiency:
     tries = [one for _, one in manifest.tries]
     slots = len({(one.host, one.slot) for one in tries})
     if not tries:
-        return Efficiency(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return Efficiency(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     first, last = min(one.started for one in tries), max(one.ended for one in tries)
     done = sum(one.seconds for one in tries if one.kind == "done")
     failed = sum(one.seconds for one in tries if one.kind != "done")
+    pauses = slots * _uncovered([(one.started, one.ended) for one in tries])
     return Efficiency(
         slots,
         preparing=slots * (first - manifest.begin),
         done=done,
         failed=failed,
-        idle=max(0.0, slots * (last - first) - done - failed),
+        idle=max(0.0, slots * (last - first) - done - failed - pauses),
+        pauses=pauses,
         closing=slots * max(0.0, manifest.end - last),
     )
+
+
+def _uncovered(spans: Sequence[tuple[float, float]]) -> float:
+    """Return the seconds between the first begin and the last end in which none of some spans was under way."""
+    gaps, until = 0.0, min(begin for begin, _ in spans)
+    for begin, end in sorted(spans):
+        gaps += max(0.0, begin - until)
+        until = max(until, end)
+    return gaps
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _provenance(manifest: Manifest) -> Markup:
             ("Build key", _code(build.key)),
             ("Built", "for this campaign" if build.built else "was there already, or nothing is built"),
             ("Several builds", several if len(keys) > 1 else ""),
-            ("Commands", together(*(_code(shlex.join(command)) for command in build.commands))),
+            ("Commands", together(*(element("div", _code(shlex.join(command))) for command in build.commands))),
             ("Features", " ".join(switched)),
             ("Mode", manifest.mode),
             ("OMNeT++", manifest.omnetpp),

@@ -48,13 +48,14 @@ def efficiency(manifest: Manifest) -> Markup:
         ("done", "Runs that are done", found.done),
         ("failed", "Attempts that were not done", found.failed),
         ("idle", "Slots without a run, while others had one", found.idle),
+        ("other", "Between runs, when no slot had one", found.pauses),
         ("other", "After the last run", found.closing),
     ]
     busy = found.done + found.failed
     running = busy + found.idle
     said = (
         f"{count(found.slots, 'slot')} had runs.  They were busy for {found.share(busy):.0%} of the campaign's time, "
-        f"and for {busy / running if running else 0:.0%} of that from the first run's begin to the last one's end."
+        f"and for {busy / running if running else 0:.0%} of that in which some run was under way."
     )
     left, pieces = 0.0, []
     for look, name, seconds in parts:

@@ -74,7 +74,8 @@ def _campaign(state: CampaignState, machines: Sequence[MachineStatus], all_state
     working = sum(chunk.slot != "" for chunk in state.in_flight.values())
     slots = f"{_count(working, 'slot')} work{'s' if working == 1 else ''} on the campaign" if working else ""
     over = f"{len(state.over)} of {_count(state.total, 'run')} {'is' if state.total == 1 else 'are'} over"
-    told = [f"{', '.join(filter(None, (over, slots)))}."]
+    arriving = f"the results of {_count(len(state.expected), 'run')} are on their way to the head"
+    told = [f"{', '.join(filter(None, (over, arriving if state.expected and state.waiting else '', slots)))}."]
     return " ".join(filter(None, (*told, _rest(state, machines, all_states, load_of(all_states)))))
 
 

@@ -192,7 +192,9 @@ class SimulationProcess:
 
         None is over if several runs shared the process and a file cannot be told whose it is: they are done singly.
         """
-        errors = [begun.error() if status else "" for begun in self._begun]
+        # Nobody else knows the private directory, which is gone soon.
+        here = f"{self._private.top}/"
+        errors = [begun.error().replace(here, "") if status else "" for begun in self._begun]
         over = list(zip(self._begun, judge(status, errors, stop), strict=False))
         files = self._shared_out([begun.attempt.run for begun, _ in over])
         if files is None:

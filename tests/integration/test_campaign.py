@@ -726,6 +726,7 @@ def test_a_lab_that_was_stopped_is_not_started_again_by_who_watches(own_lab: Loc
     assert "the lab's services were ended" in stderr
     assert f"labfleet attach {campaign}" in stderr
     assert campaign in own_lab("lab", "status", cwd=scripted).stdout
+    assert f"not over: {campaign}" in own_lab("status", cwd=scripted).stderr
     assert own_lab.service("foreman") is None
 
     # And who comes back has them started again
