@@ -10,7 +10,7 @@ from dataclasses import replace
 from runner import campaign, config, model, quantities, report
 from runner.campaign import Order
 from runner.command_line import Following
-from runner.errors import ExitCode, WrongUse
+from runner.errors import Detached, ExitCode, LabfleetError, WrongUse
 from runner.housekeeping import client as housekeeping
 from runner.notify import Notifier
 from runner.paths import LabPaths, home
@@ -32,12 +32,26 @@ def run(order: Order, *, quiet: bool = False, json: bool = False) -> ExitCode:
     """Carry an order out and show what it comes to."""
     views = _views(quiet=quiet, verbose=order.verbose, json=json)
     view = views(_project_of(order), order.config)
-    with _telling() as notifier:
+    with _told_as_json(json), _telling() as notifier:
         try:
             result, prepared = campaign.run(order, view, notifier)
         finally:
             view.close()
         return _show(result, prepared, json=json)
+
+
+@contextmanager
+def _told_as_json(json: bool) -> Iterator[None]:
+    """Print also why there is no result, where one was to be printed as JSON."""
+    try:
+        yield
+    except Detached:
+        raise
+    except LabfleetError as error:
+        if json:
+            told = {"error": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
+            print(model.pretty(told), flush=True)
+        raise
 
 
 @contextmanager
@@ -70,7 +84,7 @@ def submit(order: Order, *, json: bool = False) -> ExitCode:
 def attach(wish: Following, *, resume: bool = False) -> ExitCode:
     """Come back to a campaign, begin again what is not done if that is wanted, and show what it comes to."""
     views = _views(quiet=wish.quiet, verbose=wish.verbose, json=wish.json)
-    with _telling() as notifier:
+    with _told_as_json(wish.json), _telling() as notifier:
         result, prepared = campaign.attach(wish.campaign, views, notifier, verbose=wish.verbose, resume=resume)
         return _show(result, prepared, json=wish.json)
 

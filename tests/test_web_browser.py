@@ -61,6 +61,25 @@ def test_what_changes_in_a_large_lab_costs_what_has_changed(browser: Browser, la
         window.assert_well_laid_out()
 
 
+def test_campaigns_that_ended_long_ago_are_folded(browser: Browser, lab: WebLab) -> None:
+    # Given ten campaigns, one after the other, all of which have ended but the last one
+    whole = [replace(made_campaign(f"20261128-{number}"), submitted=100.0 + number) for number in range(10)]
+    for what in whole:
+        lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+        lab.foreman.happen(prepared(what, 1))
+    for what in whole[:-1]:
+        lab.foreman.happen(CampaignEnded(what.id, cancelled=False))
+    # When the lab is looked at
+    with opened(browser, lab.address("anna")) as window:
+        window.wait("document.querySelectorAll('#campaigns > li').length > 0", "campaigns")
+        # Then what goes on and the last ones are in view, and the others a click away
+        assert window.page.locator("#campaigns > li").count() == 7
+        assert window.text("#older-title") == "3 more campaigns of the last day"
+        window.page.locator("#older-title").click()
+        assert window.page.locator("#older-campaigns > li >> visible=true").count() == 3
+        window.assert_accessible()
+
+
 def test_whatever_is_told_is_text(browser: Browser, lab: WebLab) -> None:
     # Given a campaign and machines of which everything that people or simulations name is hostile
     what = replace(made_campaign("20261128-1"), name=HOSTILE, config=HOSTILE, user="anna", run_filter=HOSTILE)

@@ -98,8 +98,10 @@ def test_a_dry_run_lists_the_runs_and_does_none(lab: LocalLab, aloha: Path) -> N
     assert "iaMean=5" in said.stdout
     assert "2 runs" in said.stdout
     assert not (aloha / "results").exists()
-    # … not in the lab either, when there are none to be listed
-    assert lab("campaign", "--config", "Nosuch", "--dry-run", cwd=aloha).status == 2
+    # … not in the lab either, when there are none to be listed; programs are told why
+    refused = lab("campaign", "--config", "Nosuch", "--dry-run", "--json", cwd=aloha)
+    assert refused.status == refused.result["exit_code"] == 2
+    assert refused.result["error"] == "there is no configuration Nosuch in omnetpp.ini"
     assert "Nosuch" not in lab("campaigns", cwd=aloha).stdout
 
 

@@ -2,6 +2,9 @@
 
 import { arrange, byId, clock, count, duration, element, set, show } from "./dom.js";
 
+/** So many campaigns that have ended are in view. */
+const FEW = 6;
+
 const cards = new Map();
 const campaigns = new Map();
 
@@ -19,7 +22,12 @@ export function take(told, gone, everything) {
   const order = [...campaigns.values()].sort(
     (one, other) => (one.ended !== null) - (other.ended !== null) || other.submitted - one.submitted,
   );
-  arrange(byId("campaigns"), order.map((campaign) => cards.get(campaign.id).node));
+  const nodes = order.map((campaign) => cards.get(campaign.id).node);
+  const inView = order.filter((campaign) => campaign.ended === null).length + FEW;
+  arrange(byId("campaigns"), nodes.slice(0, inView));
+  arrange(byId("older-campaigns"), nodes.slice(inView));
+  set(byId("older"), "hidden", nodes.length <= inView);
+  show(byId("older-title"), `${count(nodes.length - inView, "more campaign")} of the last day`);
   byId("no-campaigns").hidden = order.length > 0;
 }
 
