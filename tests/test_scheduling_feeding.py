@@ -25,11 +25,11 @@ def test_every_slot_starts_with_a_single_run() -> None:
     assert not any(feed.chunk.shared for feed in feeds)
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(0.5, 4), (0.02, 100), (2.0, 1), (10.0, 1)])
+@pytest.mark.parametrize(("seconds", "size"), [(0.25, 4), (0.02, 50), (1.0, 1), (10.0, 1)])
 def test_chunks_follow_the_measured_run_time(seconds: float, size: int) -> None:
     # Given many runs, of which one has shown how long they take
     state = started(10_000, seconds=seconds)
-    # When the hosts are fed, then a chunk holds about two seconds of work, and at least a run
+    # When the hosts are fed, then a chunk holds about a second of work, and at least a run
     assert set(sizes(feeding.next_feeds([state], TWO_HOSTS))) == {size}
 
 

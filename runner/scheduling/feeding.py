@@ -10,7 +10,7 @@ from runner.model import Chunk
 from runner.scheduling.state import CampaignState, InFlight
 
 #: Seconds of work that a chunk should hold, once it is known how long a run takes.
-CHUNK_SECONDS = 2.0
+CHUNK_SECONDS = 1.0
 #: Chunks that wait in a host's queue beyond its slots, so that no slot waits for the foreman.
 AHEAD = 1
 #: Only chunks that are shorter than this may wait there: a long one might find another host idle.
