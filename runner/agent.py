@@ -2,7 +2,8 @@
 
 On SIGUSR1 it drains: every slot finishes its job, what is finished is uploaded, and the agent ends.  On SIGHUP it takes
 over the revision of labfleet's code that the git server has now: it becomes the new agent in the same process, and
-each slot is replaced when its job is done.
+each slot is replaced when its job is done.  What its slots have must not count as lost meanwhile: it reports until all
+is ready, and then as soon as each of them has told it what it has.
 """
 
 import json
@@ -20,8 +21,9 @@ from runner.head import Head
 from runner.holdings import Leases
 from runner.housekeeping import regularly
 from runner.line import Line
-from runner.machine import Machine, WorkerSettings, become_deployed
+from runner.machine import Machine, WorkerSettings
 from runner.messages import Event, HostReport, HostUp, SlotDied
+from runner.successor import Successor, listen
 from runner.toolchain import Toolchains
 from runner.uploader import Uploader
 
@@ -66,6 +68,10 @@ class Agent:
         self._woken = threading.Event()
         self._drains = False
         self._changes = False
+        self._successor: Successor | None = None
+        #: The workers that an agent before this one had, and until when the first report waits for their word.
+        self._adopted: list[str] = []
+        self._listens_until = 0.0
 
     def _identify(self, image: str) -> None:
         """Find out with what this machine compiles: OMNeT++ is read for that, and the foreman waits to hear of us."""
@@ -78,6 +84,7 @@ class Agent:
         if self._machine.settings:
             signal.signal(signal.SIGUSR1, lambda *_: self._wake(drains=True))
             signal.signal(signal.SIGHUP, lambda *_: self._wake(changes=True))
+            listen()
         if handed_over := os.environ.pop(WORKERS, ""):
             self._take_over(json.loads(handed_over))
         else:
@@ -91,14 +98,17 @@ class Agent:
             self._watch_workers()
             self._start_due()
             shell.reap()
-            if time.monotonic() >= next_report or self._trouble() != trouble:
+            may_report = self._may_report()
+            if may_report and (time.monotonic() >= next_report or self._trouble() != trouble):
                 next_report, trouble = time.monotonic() + REPORT, self._trouble()
                 self._line.post(self._report())
             if self._changes:
+                self._changes, self._successor = False, Successor(self._woken.set)
+            if self._successor and self._successor.is_ready:
                 self._uploader.stop()
                 if self._uploader.is_stopped() and self._line.is_empty():
-                    self._become_new()
-            self._woken.wait(SHORT_LOOK if self._due else LOOK)
+                    self._hand_over(self._successor)
+            self._woken.wait(LOOK if may_report and not self._due else SHORT_LOOK)
             self._woken.clear()
         self._line.post(self._report())
         self._line.flush()
@@ -131,14 +141,17 @@ class Agent:
         builds = not isinstance(settings, WorkerSettings) or settings.builder
         return [*(f"slot{index + 1}" for index in range(self._machine.slots)), *([BUILDER] if builds else [])]
 
-    def _become_new(self) -> None:
-        """Become the agent of the deployed revision, in this very process: its children stay its children."""
+    def _hand_over(self, successor: Successor) -> None:
+        """Become the agent of another revision, in this very process: its children stay its children."""
         log.warning("taking over the deployed revision")
+        self._line.post(self._report())
+        self._line.flush()
         handed = {name: [worker.process.pid, worker.revision] for name, worker in self._workers.items()}
-        become_deployed("agent", **{WORKERS: json.dumps(handed)})
+        successor.become("agent", **{WORKERS: json.dumps(handed)})
 
     def _take_over(self, handed: dict[str, tuple[int, str]]) -> None:
         """Adopt a predecessor's workers; those of another revision end after their job, and are replaced."""
+        self._adopted, self._listens_until = [*handed], time.monotonic() + REPORT
         for name, (pid, revision) in handed.items():
             self._workers[name] = Worker(shell.Process(pid), revision)
         for name in self._wanted():
@@ -204,6 +217,10 @@ class Agent:
             shutil.rmtree(path, ignore_errors=True)
 
     # ---- reports ----
+
+    def _may_report(self) -> bool:
+        """Say whether every worker has had the time to tell what it has."""
+        return time.monotonic() >= self._listens_until or self._leases.has_heard(self._adopted)
 
     def _trouble(self) -> str:
         """Return what keeps this machine from working, in a sentence; empty if nothing does."""

@@ -5,6 +5,7 @@ that is stopped tells nothing, and after five seconds it counts as having nothin
 """
 
 import threading
+from collections.abc import Collection
 from time import monotonic
 
 import msgspec
@@ -68,6 +69,11 @@ class Leases:
         with self._lock:
             said = [(now - when, held) for when, held in self._said.values() if held and now - when <= AGE]
         return tuple(msgspec.structs.replace(held, age=age) for age, held in said)
+
+    def has_heard(self, workers: Collection[str]) -> bool:
+        """Say whether each of these has said what it has."""
+        with self._lock:
+            return self._said.keys() >= set(workers)
 
     def forget(self, worker: str) -> None:
         """A worker has died, and what it had is nobody's."""

@@ -8,7 +8,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -18,10 +17,9 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError, StopRequested
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
-from rq.worker import WorkerStatus
 
 from runner.messages import Event, WorkerEvent
 from runner.model import Campaign, Chunk, Prepared, decode, encode
@@ -40,6 +38,9 @@ MOST_EVENTS = 200_000
 
 #: Seconds until a worker tries again to serve its queue, after Redis could not write.
 PAUSE = 2.0
+
+#: Seconds between looks of an idle worker whether it was told to end.
+LOOK = 1
 
 #: Where the head tells its public CURVE key.
 LAB_KEY = "labfleet:key"
@@ -349,22 +350,17 @@ class WorkerEnd:
 
 
 class _QueueWorker(SimpleWorker):
-    """RQ's worker, which can be told to end at any moment of its life."""
+    """RQ's worker, which can be told to end at any moment of its life, and never between taking a job and doing it."""
 
     def serve(self) -> bool:
         """Do jobs until SIGTERM, or until Redis cannot write and a pause is over; say whether it was told to end."""
         try:
-            try:
-                self.work(logging_level="WARNING")
-            except Unwritable as error:
-                log.warning("Redis cannot write, so there are no jobs; the next try follows: %s", error)
-                if not self._stop_requested:
-                    threading.Event().wait(PAUSE)
-                return self._stop_requested
-        except StopRequested:  # before it had begun to listen, or in the pause
-            with suppress(Unwritable):  # then Redis forgets it by itself
-                self.register_death()  # type: ignore[no-untyped-call]
-        return True
+            self.work(logging_level="WARNING")
+        except Unwritable as error:
+            log.warning("Redis cannot write, so there are no jobs; the next try follows: %s", error)
+            if not self._stop_requested:
+                threading.Event().wait(PAUSE)
+        return self._stop_requested
 
     def bootstrap(self, *arguments: Any, **options: Any) -> None:
         """Listen to signals before the others learn of this worker: who sees it may tell it to end."""
@@ -372,7 +368,16 @@ class _QueueWorker(SimpleWorker):
         super().bootstrap(*arguments, **options)
 
     def request_stop(self, *_: object) -> None:
-        """End after the present job.  RQ's own would write to Redis here, and give the job up if it is told twice."""
+        """End after the present job.
+
+        RQ's own would write to Redis here, give the job up if it is told twice, and break off the wait for a job even
+        if Redis has just given it one, which nobody would do then.
+        """
         self._stop_requested = True
-        if self.get_state() != WorkerStatus.BUSY:
-            raise StopRequested
+
+    def dequeue_job_and_maintain_ttl(self, *_: object) -> tuple[Job, Queue] | None:
+        """Wait for a job, and look now and then whether there should be none any more: None."""
+        while not self._stop_requested:
+            if taken := super().dequeue_job_and_maintain_ttl(LOOK, LOOK):
+                return taken
+        return None

@@ -4,6 +4,7 @@ On a remote lab systemd keeps them alive.  On a local lab one process (``local``
 when they die, and ends all of them when the foreman ends, which it does when nobody has needed the lab for a while.
 """
 
+import json
 import logging
 import os
 import signal
@@ -56,6 +57,11 @@ def check(machine: Machine) -> None:
     from runner import self_check
 
     print(self_check.report(machine))
+
+
+def environment(_: Machine) -> None:
+    """Print the environment of this revision's roles as JSON, for who is to become one of them."""
+    print(json.dumps(dict(os.environ)))
 
 
 def agent(machine: Machine) -> None:
@@ -215,6 +221,7 @@ ROLES: Mapping[str, Callable[[Machine], None]] = {
     "hub": hub,
     "web": web,
     "check": check,
+    "environment": environment,
     "agent": agent,
     "slot": slot,
     "builder": builder,

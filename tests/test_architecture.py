@@ -75,6 +75,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
                 "project_file",
                 "omnetpp",
                 "holdings",
+                "successor",
                 "disk",
                 "compilations",
             },

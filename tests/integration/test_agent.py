@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,18 +12,22 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from runner.job_queue import EVENTS, LAB_KEY, connect
+from runner.job_queue import EVENTS, LAB_KEY, JobQueue, connect
 from runner.messages import AnyEvent, HostReport, HostUp, SlotDied
-from runner.model import decode
+from runner.model import Attempt, Chunk, decode
+from tests.campaigns import campaign, prepared
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 pytestmark = pytest.mark.timeout(60)
 
-#: Stands for the image's start program: the deployed revision is what a file says.
+#: Stands for the image's start program: the deployed revision is what a file says, and as long as another file is
+#: there, the git server does not answer.
 START = """#!{python}
-import os, sys
+import os, sys, time
+while os.path.exists({silent!r}):
+    time.sleep(0.01)
 os.environ["LABFLEET_REVISION"] = open({deployed!r}).read()
 from runner import machine, services
 machine.START = __file__
@@ -39,6 +44,9 @@ class Agent:
         self.redis.set(LAB_KEY, "x" * 40)
         self.deployed = folder / "deployed"
         self.deployed.write_text("one")
+        self.silent = folder / "silent"
+        #: Takes connections of slots that fetch, and says nothing.
+        self.head = socket.create_server(("127.0.0.1", 0))
         settings = folder / "settings"
         settings.mkdir()
         described = {
@@ -48,7 +56,7 @@ class Agent:
             "redis": redis_url,
             "logs": "tcp://127.0.0.1:9",
             "head": "127.0.0.1",
-            "ssh_port": 22,
+            "ssh_port": self.head.getsockname()[1],
             "slots": 2,
             "builder": False,
             "tags": ["big"],
@@ -59,7 +67,8 @@ class Agent:
         (settings / "redis-password").write_text("unused\n")
         (folder / "home").mkdir()
         start = folder / "start"
-        start.write_text(START.format(python=sys.executable, deployed=str(self.deployed)))
+        files = {"deployed": str(self.deployed), "silent": str(self.silent)}
+        start.write_text(START.format(python=sys.executable, **files))
         start.chmod(0o755)
         environment = {**os.environ, "LABFLEET_SETTINGS": str(settings), "PYTHONPATH": str(ROOT)}
         self.log = (folder / "log").open("wb")
@@ -95,6 +104,7 @@ def agent(tmp_path: Path, redis_url: str) -> Iterator[Agent]:
         agent.process.wait()
         agent.log.close()
         agent.redis.close()
+        agent.head.close()
 
 
 def test_an_agent_tells_of_itself(agent: Agent) -> None:
@@ -137,6 +147,41 @@ def test_an_agent_becomes_the_deployed_revision_and_keeps_its_name(agent: Agent)
     # And nobody was told of a death or a new start, which would have runs begun again
     assert not any(isinstance(event, SlotDied) for event in agent.events())
     assert sum(isinstance(event, HostUp) for event in agent.events()) == 1
+
+
+def test_an_agent_reports_until_the_deployed_revision_is_ready(agent: Agent) -> None:
+    # Given a git server that does not answer, when the agent is told of another revision
+    agent.silent.touch()
+    agent.deployed.write_text("two")
+    agent.process.send_signal(signal.SIGHUP)
+    # Then it goes on to report
+    known = len(agent.reports())
+    eventually(lambda: len(agent.reports()) > known + 1, "further reports")
+    assert agent.reports()[-1].revisions == ("one",)
+    # … and takes over what is deployed when the server answers, though it was told twice meanwhile
+    agent.deployed.write_text("three")
+    agent.process.send_signal(signal.SIGHUP)
+    agent.silent.unlink()
+    eventually(lambda: agent.reports()[-1].revisions == ("three",), "slots of the new revision", 20)
+    assert agent.process.poll() is None
+
+
+def test_what_a_slot_has_is_in_every_report_of_an_agent_that_becomes_another_one(agent: Agent) -> None:
+    # Given a slot that has begun a chunk, whose model does not come
+    jobs = JobQueue(agent.redis)
+    lasting = campaign("c1")
+    jobs.keep_campaign(lasting)
+    jobs.keep_prepared("c1", prepared(1))
+    jobs.put_chunk("w1", Chunk("c1-1", "c1", (Attempt(0, 1),), shared=False))
+    eventually(lambda: agent.reports()[-1].holds, "a report of the chunk")
+    known = len(agent.reports())
+    # When the agent becomes another revision
+    agent.deployed.write_text("two")
+    agent.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "two" in agent.reports()[-1].revisions, "a slot of the new revision", 20)
+    # Then the foreman was told of it all the time
+    for report in agent.reports()[known:]:
+        assert [held.chunk for held in report.holds] == ["c1-1"]
 
 
 def test_a_dead_slot_is_told_of_and_replaced(agent: Agent) -> None:

@@ -229,6 +229,25 @@ def test_a_worker_ends_when_it_is_told_to(redis: Redis, jobs: JobQueue, worker: 
     assert len(raw_queue(redis)) == 1
 
 
+def test_workers_that_are_told_to_end_lose_no_job(redis: Redis, redis_url: str, tmp_path: Path) -> None:
+    # Given more jobs than workers can do, each of which takes no time
+    queue, count = raw_queue(redis), 3000
+    queue.enqueue_many([Queue.prepare_data("simulate", args=(str(number),)) for number in range(count)])
+    command = [sys.executable, "-c", WORKER, redis_url, host_queue("red")]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    # When workers are told to end, one after the other, wherever they are between two jobs
+    for _ in range(8):
+        before = len(done(redis))
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as worker:
+            eventually(lambda before=before: len(done(redis)) > before, "a job")  # type: ignore[misc]
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(10) == 0
+    # Then whatever was not done is still in the queue
+    left = [str(job.args[0]) for job in queue.get_jobs()]
+    assert left, "the workers were through before they were told"
+    assert done(redis) + left == [str(number) for number in range(count)]
+
+
 def test_a_worker_that_is_told_to_end_twice_finishes_its_job(
     redis: Redis, worker: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_each_viewer_gets_every_line_once_and_in_order(own_lab: LocalLab, script
     chance = random.Random(6)
     campaign = submitted(own_lab, scripted)
     hubs = []
+    wait_for(lambda: list((own_lab.home / "logs").glob("*/run-*")), "logs at the hub")
 
     def watch(number: int) -> Watcher:
         return Watcher(own_lab, scripted, campaign, tmp_path / f"seen-{number}")
