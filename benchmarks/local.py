@@ -42,6 +42,8 @@ class Bench:
         self.folder = folder
         own = {"LABFLEET_HOME": str(folder / "lab"), "LABFLEET_SLOTS": "2", "PYTHONPATH": str(ROOT)}
         self.env = {**os.environ, **own}
+        # Modules are compiled once, as on everybody's machine who has not forbidden Python to keep them.
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def labfleet(self, *words: str) -> list[str]:
         """Return the command line of the installed program."""

@@ -7,7 +7,7 @@ slots, commit and products come to the host once.  Housekeeping takes what is no
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -129,33 +129,62 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
         usage.remove(half)
     index = index_of(half)
     index.unlink(missing_ok=True)
-    are_links = _link_latest(checkout, half, index)
+    is_begun = _begin(checkout, half, index)
     half.mkdir(parents=True, exist_ok=True)
-    repository.lay_out(mirror, source.tree, half, index, are_links=are_links)
-    for name in repository.new_files(mirror, half, index) if are_links else ():  # products, or left there by somebody
+    repository.lay_out(mirror, source.tree, half, index, are_links=is_begun)
+    for name in repository.new_files(mirror, half, index) if is_begun else ():  # products, or left there by somebody
         path = half / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     store.lay_beside(paths, product, half)
-    shell.run(["chmod", "-R", "a-w", str(half)])
+    # Those that are read-only stay untouched: a change of mode that is none is written, too.
+    shell.run(["find", str(half), "-perm", "/222", "!", "-type", "l", "-exec", "chmod", "a-w", "{}", "+"])
     note_boot(checkout)
     os.replace(index, index_of(checkout))
     os.rename(half, checkout)
 
 
-def _link_latest(checkout: Path, half: Path, index: Path) -> bool:
-    """Begin a checkout with links to the files of the latest one with the same product, and say whether there is one.
+def _begin(checkout: Path, half: Path, index: Path) -> bool:
+    """Begin a checkout with the files of another one that has the same product, and say whether there is one.
 
     Most of them are in the next tree, too, and writing INET's takes half a second.  Git notices by its index what
     somebody has changed in there, and writes a file of its own for whatever differs.  All are read-only.
     """
     of_product = checkout.parent.glob(f"[!.]*-{checkout.name.rpartition('-')[2]}.index")
-    for known in sorted(of_product, key=lambda path: path.stat().st_mtime, reverse=True):
-        latest = known.with_suffix("")
-        # Its lock is not waited for: whoever holds that may wait for the one that is held here.
-        with usage.held(use_of(latest), shared=True):
-            if latest.exists() and known.exists() and _is_of_this_boot(latest):
-                shell.run(["cp", "-al", str(latest), str(half)])
-                shell.run(["find", str(half), "-type", "d", "-exec", "chmod", "u+w", "{}", "+"])
-                shutil.copyfile(known, index)
+    known = sorted(of_product, key=lambda path: path.stat().st_mtime, reverse=True)
+    others = [path.with_suffix("") for path in known]
+    if not (_becomes_oldest(others[1:], half, index) or _links_latest(others, half, index)):
+        return False
+    shell.run(["find", str(half), "-type", "d", "-exec", "chmod", "u+w", "{}", "+"])
+    return True
+
+
+def _becomes_oldest(others: Iterable[Path], half: Path, index: Path) -> bool:
+    """Let the checkout that has not been used for longest become the new one, and say whether one is free for that.
+
+    Links to so many files take a quarter of a second themselves.
+    """
+    for other in sorted(others, key=lambda path: usage.last_use(use_of(path), index_of(path))):
+        with usage.if_free(use_of(other), since=0) as free:
+            if free and _is_whole(other):
+                os.rename(other, half)
+                os.rename(index_of(other), index)
+                lock_of(other).unlink(missing_ok=True)
+                use_of(other).unlink()
                 return True
     return False
+
+
+def _links_latest(others: Iterable[Path], half: Path, index: Path) -> bool:
+    """Begin with links to the files of the latest checkout, and say whether there is one."""
+    for latest in others:
+        # Its lock is not waited for: whoever holds that may wait for the one that is held here.
+        with usage.held(use_of(latest), shared=True):
+            if _is_whole(latest):
+                shell.run(["cp", "-al", str(latest), str(half)])
+                shutil.copyfile(index_of(latest), index)
+                return True
+    return False
+
+
+def _is_whole(checkout: Path) -> bool:
+    return checkout.exists() and index_of(checkout).exists() and _is_of_this_boot(checkout)

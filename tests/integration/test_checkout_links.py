@@ -1,12 +1,13 @@
-"""A checkout begins with links to the latest one of its product, and is its commit's all the same; real git."""
+"""A checkout begins with another one of its product, or links to it, and is its commit's all the same; real git."""
 
 from pathlib import Path
 
 import pytest
 
+from runner import checkouts
 from runner.housekeeping.limits import Limits
-from runner.paths import index_of
-from tests.head_and_worker import Lab
+from runner.paths import index_of, use_of
+from tests.head_and_worker import KEY, Lab
 
 ROOMY = Limits(campaign_bytes=1 << 60, product_bytes=1 << 60, checkout_bytes=1 << 60, build_bytes=1 << 60)
 
@@ -64,6 +65,29 @@ def test_what_somebody_changed_in_a_checkout_is_not_taken_over(lab: Lab) -> None
     # Then it is whole
     assert content(second)["a.ned"] == "// a.ned\n"
     assert content(second)["ned/b.ned"] == "// ned/b.ned\n"
+
+
+def test_the_checkout_that_was_not_used_for_longest_becomes_the_new_one(lab: Lab) -> None:
+    # Given two checkouts, in the older of which somebody changed a file, and one that is in use
+    first_campaign, second_campaign, third_campaign = (lab.submit(f"# {word}\n") for word in ("one", "two", "three"))
+    first = lab.checkout(first_campaign)
+    (first / "a.ned").chmod(0o644)
+    (first / "a.ned").write_text("// not a.ned\n")
+    (first / "ned").chmod(0o755)
+    (first / "ned" / "left.ned").touch()
+    with checkouts.in_use(lab.paths, lab.head, second_campaign, KEY) as second:
+        # When a third one is made
+        third = lab.checkout(third_campaign)
+        # Then it is the first one, with what belonged to it, and whole
+        assert not any(path.exists() for path in (first, index_of(first), use_of(first)))
+        assert content(third)["omnetpp.ini"] == "# three\n"
+        assert content(third)["a.ned"] == "// a.ned\n"
+        assert "ned/left.ned" not in content(third)
+        assert [path for path in (third, *third.rglob("*")) if path.stat().st_mode & 0o222] == []
+        # … and the first one can be had again, beside that in use and the latest
+        assert content(lab.checkout(first_campaign))["omnetpp.ini"] == "# one\n"
+        assert content(third)["omnetpp.ini"] == "# three\n"
+        assert content(second)["omnetpp.ini"] == "# two\n"
 
 
 def test_a_checkout_is_whole_when_the_one_before_is_gone(lab: Lab) -> None:
