@@ -18,7 +18,9 @@ LARGEST_COPY = 16 * 1024 * 1024
 
 
 #: So many entries of a folder in the working directory are linked one by one; a larger folder is linked as a whole.
-MOST_LINKS = 500
+#: So are folders below it once so many entries of these were linked: a run in the root of a project has all its sources
+#: there, and a busy disk makes a few thousand links a second.
+MOST_LINKS, MOST_LINKS_BELOW = 500, 100
 
 
 _FOLDER = "folder"
@@ -87,7 +89,7 @@ class PrivateDirectory:
                     info = target.stat()
                     self._given[str(target)] = (info.st_mtime_ns, info.st_size)
                 elif entry.is_dir():
-                    _link_files(Path(entry.path), target, [MOST_LINKS])
+                    _link_files(Path(entry.path), target, [MOST_LINKS], [MOST_LINKS_BELOW])
                 else:
                     os.symlink(entry.path, target)
 
@@ -165,10 +167,11 @@ def _link_all(source: Path, target: Path, skip: str) -> None:
                 os.symlink(entry.path, target / entry.name)
 
 
-def _link_files(source: Path, target: Path, left: list[int]) -> None:
+def _link_files(source: Path, target: Path, left: list[int], left_below: list[int]) -> None:
     """Make a folder like another one, real with all its folders, its files being links.
 
-    ``left``: how many more entries may be made in this way; the folder in which they run out is a link itself.
+    ``left``, ``left_below``: how many more entries may be made in this way here, and in the folders below; the folder
+    in which they run out is a link itself.
     """
     with os.scandir(source) as scan:
         entries = list(scan)
@@ -179,7 +182,7 @@ def _link_files(source: Path, target: Path, left: list[int]) -> None:
     target.mkdir()
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            _link_files(Path(entry.path), target / entry.name, left)
+            _link_files(Path(entry.path), target / entry.name, left_below, left_below)
         else:
             os.symlink(entry.path, target / entry.name)
 
