@@ -20,7 +20,7 @@ LARGEST_COPY = 16 * 1024 * 1024
 #: So many entries of a folder in the working directory are linked one by one; a larger folder is linked as a whole.
 #: So are folders below it once so many entries of these were linked: a run in the root of a project has all its sources
 #: there, and a busy disk makes a few thousand links a second.
-MOST_LINKS, MOST_LINKS_BELOW = 500, 100
+MOST_LINKS, MOST_LINKS_BELOW = 500, 50
 
 
 _FOLDER = "folder"
