@@ -69,6 +69,8 @@ class Agent:
         self._drains = False
         self._changes = False
         self._successor: Successor | None = None
+        #: Is nothing delivered any more, since the successor takes over?
+        self._hands_over = False
         #: The workers that an agent before this one had, and until when the first report waits for their word.
         self._adopted: list[str] = []
         self._listens_until = 0.0
@@ -102,12 +104,7 @@ class Agent:
             if may_report and (time.monotonic() >= next_report or self._trouble() != trouble):
                 next_report, trouble = time.monotonic() + REPORT, self._trouble()
                 self._line.post(self._report())
-            if self._changes:
-                self._changes, self._successor = False, Successor(self._woken.set)
-            if self._successor and self._successor.is_ready:
-                self._uploader.stop()
-                if self._uploader.is_stopped() and self._line.is_empty():
-                    self._hand_over(self._successor)
+            self._change()
             self._woken.wait(LOOK if may_report and not self._due else SHORT_LOOK)
             self._woken.clear()
         self._line.post(self._report())
@@ -141,13 +138,27 @@ class Agent:
         builds = not isinstance(settings, WorkerSettings) or settings.builder
         return [*(f"slot{index + 1}" for index in range(self._machine.slots)), *([BUILDER] if builds else [])]
 
+    def _change(self) -> None:
+        """Go on with becoming another revision, if that is wanted; one that drains ends instead."""
+        if self._drains and not self._hands_over:
+            self._changes, self._successor = False, None
+        elif self._successor and self._successor.is_ready:
+            self._hands_over = True
+            self._uploader.stop()
+            if self._uploader.is_stopped() and self._line.is_empty():
+                self._hand_over(self._successor)
+        elif self._changes:
+            self._changes, self._successor = False, Successor(self._woken.set)
+
     def _hand_over(self, successor: Successor) -> None:
         """Become the agent of another revision, in this very process: its children stay its children."""
         log.warning("taking over the deployed revision")
         self._line.post(self._report())
         self._line.flush()
         handed = {name: [worker.process.pid, worker.revision] for name, worker in self._workers.items()}
-        successor.become("agent", **{WORKERS: json.dumps(handed)})
+        # What it was told since is left to the new one.
+        told = [*([signal.SIGHUP] if self._changes else []), *([signal.SIGUSR1] if self._drains else [])]
+        successor.become("agent", told, **{WORKERS: json.dumps(handed)})
 
     def _take_over(self, handed: dict[str, tuple[int, str]]) -> None:
         """Adopt a predecessor's workers; those of another revision end after their job, and are replaced."""

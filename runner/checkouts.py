@@ -150,8 +150,7 @@ def _begin(checkout: Path, half: Path, index: Path) -> bool:
     somebody has changed in there, and writes a file of its own for whatever differs.  All are read-only.
     """
     of_product = checkout.parent.glob(f"[!.]*-{checkout.name.rpartition('-')[2]}.index")
-    known = sorted(of_product, key=lambda path: path.stat().st_mtime, reverse=True)
-    others = [path.with_suffix("") for path in known]
+    others = [path.with_suffix("") for path in sorted(of_product, key=_written, reverse=True)]
     if not (_becomes_oldest(others[1:], half, index) or _links_latest(others, half, index)):
         return False
     shell.run(["find", str(half), "-type", "d", "-exec", "chmod", "u+w", "{}", "+"])
@@ -163,11 +162,11 @@ def _becomes_oldest(others: Iterable[Path], half: Path, index: Path) -> bool:
 
     Links to so many files take a quarter of a second themselves.
     """
-    for other in sorted(others, key=lambda path: usage.last_use(use_of(path), index_of(path))):
+    for other in sorted(others, key=lambda path: _written(use_of(path))):
         with usage.if_free(use_of(other), since=0) as free:
             if free and _is_whole(other):
-                os.rename(other, half)
                 os.rename(index_of(other), index)
+                os.rename(other, half)
                 lock_of(other).unlink(missing_ok=True)
                 use_of(other).unlink()
                 return True
@@ -184,6 +183,14 @@ def _links_latest(others: Iterable[Path], half: Path, index: Path) -> bool:
                 shutil.copyfile(index_of(latest), index)
                 return True
     return False
+
+
+def _written(file: Path) -> float:
+    """Return when a file was written or used last; 0 if somebody has just removed it."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _is_whole(checkout: Path) -> bool:

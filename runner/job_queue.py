@@ -5,9 +5,12 @@ so whoever can write to a queue can order work but not choose code.
 """
 
 import logging
+import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +20,10 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError
+from rq.exceptions import DequeueTimeout, DeserializationError
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
+from rq.worker import WorkerStatus
 
 from runner.messages import Event, WorkerEvent
 from runner.model import Campaign, Chunk, Prepared, decode, encode
@@ -39,8 +43,8 @@ MOST_EVENTS = 200_000
 #: Seconds until a worker tries again to serve its queue, after Redis could not write.
 PAUSE = 2.0
 
-#: Seconds between looks of an idle worker whether it was told to end.
-LOOK = 1
+#: Seconds between looks of an idle worker whether it was told to end, and between signs of its life.
+LOOK, HEARTBEAT = 1, 60.0
 
 #: Where the head tells its public CURVE key.
 LAB_KEY = "labfleet:key"
@@ -336,8 +340,10 @@ class WorkerEnd:
 
         One queue only: with several RQ pops by BLPOP, and a job is lost when the worker dies right then.
         """
-        is_told_to_end = False
-        while not is_told_to_end:
+        told: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: told.append(number))
+        while not told:
             worker = _QueueWorker(
                 [queue],
                 name=f"{queue}-{uuid.uuid4().hex[:12]}",
@@ -346,38 +352,49 @@ class WorkerEnd:
                 job_class=_job_class(handlers),
                 log_job_description=False,
             )
-            is_told_to_end = worker.serve()
+            worker.serve(told)
 
 
 class _QueueWorker(SimpleWorker):
     """RQ's worker, which can be told to end at any moment of its life, and never between taking a job and doing it."""
 
-    def serve(self) -> bool:
-        """Do jobs until SIGTERM, or until Redis cannot write and a pause is over; say whether it was told to end."""
+    _told: Sequence[int] = ()
+
+    def serve(self, told: Sequence[int]) -> None:
+        """Do jobs until a signal was told, or until Redis cannot write and a pause is over."""
+        self._told = told
         try:
             self.work(logging_level="WARNING")
         except Unwritable as error:
             log.warning("Redis cannot write, so there are no jobs; the next try follows: %s", error)
-            if not self._stop_requested:
+            if not told:
                 threading.Event().wait(PAUSE)
-        return self._stop_requested
 
-    def bootstrap(self, *arguments: Any, **options: Any) -> None:
-        """Listen to signals before the others learn of this worker: who sees it may tell it to end."""
-        self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        super().bootstrap(*arguments, **options)
+    def _install_signal_handlers(self) -> None:
+        """Leave signals to who made this.
 
-    def request_stop(self, *_: object) -> None:
-        """End after the present job.
-
-        RQ's own would write to Redis here, give the job up if it is told twice, and break off the wait for a job even
-        if Redis has just given it one, which nobody would do then.
+        RQ's own handler would write to Redis, give a job up when it is told twice, and break off the wait for a job
+        even if Redis has just given it one, which nobody would do then.
         """
-        self._stop_requested = True
 
     def dequeue_job_and_maintain_ttl(self, *_: object) -> tuple[Job, Queue] | None:
-        """Wait for a job, and look now and then whether there should be none any more: None."""
-        while not self._stop_requested:
-            if taken := super().dequeue_job_and_maintain_ttl(LOOK, LOOK):
-                return taken
+        """Wait for a job, and look now and then whether there should be none any more: None.
+
+        RQ's own would write to Redis at each look.
+        """
+        self.set_state(WorkerStatus.IDLE)
+        heartbeat = 0.0
+        while not self._told:
+            if monotonic() >= heartbeat:
+                self.heartbeat()
+                heartbeat = monotonic() + HEARTBEAT
+            with suppress(DequeueTimeout):
+                return Queue.dequeue_any(
+                    self._ordered_queues,
+                    LOOK,
+                    connection=self.connection,
+                    job_class=self.job_class,
+                    serializer=self.serializer,
+                    death_penalty_class=self.death_penalty_class,
+                )
         return None

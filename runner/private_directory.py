@@ -170,15 +170,15 @@ def _link_all(source: Path, target: Path, skip: str) -> None:
 def _link_files(source: Path, target: Path, left: list[int], left_below: list[int]) -> None:
     """Make a folder like another one, real with all its folders, its files being links.
 
-    ``left``, ``left_below``: how many more entries may be made in this way here, and in the folders below; the folder
-    in which they run out is a link itself.
+    ``left``, ``left_below``: how many more entries may be made in this way here, and in the folders below; a folder
+    with more than that is a link itself.
     """
     with os.scandir(source) as scan:
-        entries = list(scan)
-    left[0] -= len(entries)
-    if left[0] < 0:
+        entries = sorted(scan, key=lambda entry: entry.name)  # the same on each machine
+    if len(entries) > left[0]:
         os.symlink(source, target)
         return
+    left[0] -= len(entries)
     target.mkdir()
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):

@@ -88,6 +88,9 @@ def tidy_shared(
     for removal in unused(things, limit, now, days):
         one = there[removal.name]
         with usage.if_free(one.lock, used[removal.name]) as free:
+            if free and not one.folder.exists():  # it became another one
+                one.lock.unlink(missing_ok=True)
+                continue
             # Somebody may have begun to use it since.
             if not free or usage.last_use(one.stamp, one.folder) != used[removal.name] or needed([removal.name]):
                 continue

@@ -22,12 +22,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 pytestmark = pytest.mark.timeout(60)
 
-#: Stands for the image's start program: the deployed revision is what a file says, and as long as another file is
-#: there, the git server does not answer.
+#: Stands for the image's start program: the deployed revision is what a file says.  By other files the git server does
+#: not answer, nothing can be laid out, or the revision does not know all roles.
 START = """#!{python}
 import os, sys, time
-while os.path.exists({silent!r}):
+from pathlib import Path
+folder = Path(__file__).parent
+while (folder / "silent").exists():
     time.sleep(0.01)
+if (folder / "full").exists():
+    sys.exit("No space left on device")
+if (folder / "old").exists() and sys.argv[1] == "environment":
+    raise KeyError(sys.argv[1])
 os.environ["LABFLEET_REVISION"] = open({deployed!r}).read()
 from runner import machine, services
 machine.START = __file__
@@ -44,7 +50,7 @@ class Agent:
         self.redis.set(LAB_KEY, "x" * 40)
         self.deployed = folder / "deployed"
         self.deployed.write_text("one")
-        self.silent = folder / "silent"
+        self.silent, self.full, self.old = folder / "silent", folder / "full", folder / "old"
         #: Takes connections of slots that fetch, and says nothing.
         self.head = socket.create_server(("127.0.0.1", 0))
         settings = folder / "settings"
@@ -67,8 +73,7 @@ class Agent:
         (settings / "redis-password").write_text("unused\n")
         (folder / "home").mkdir()
         start = folder / "start"
-        files = {"deployed": str(self.deployed), "silent": str(self.silent)}
-        start.write_text(START.format(python=sys.executable, **files))
+        start.write_text(START.format(python=sys.executable, deployed=str(self.deployed)))
         start.chmod(0o755)
         environment = {**os.environ, "LABFLEET_SETTINGS": str(settings), "PYTHONPATH": str(ROOT)}
         self.log = (folder / "log").open("wb")
@@ -100,6 +105,7 @@ def agent(tmp_path: Path, redis_url: str) -> Iterator[Agent]:
         eventually(agent.reports, "a report")
         yield agent
     finally:
+        agent.silent.unlink(missing_ok=True)
         agent.process.kill()
         agent.process.wait()
         agent.log.close()
@@ -164,6 +170,44 @@ def test_an_agent_reports_until_the_deployed_revision_is_ready(agent: Agent) -> 
     agent.silent.unlink()
     eventually(lambda: agent.reports()[-1].revisions == ("three",), "slots of the new revision", 20)
     assert agent.process.poll() is None
+
+
+def test_an_agent_that_drains_ends_whatever_is_deployed(agent: Agent) -> None:
+    # Given an agent that waits for another revision, when it is told to drain
+    agent.silent.touch()
+    agent.process.send_signal(signal.SIGHUP)
+    known = len(agent.reports())
+    eventually(lambda: len(agent.reports()) > known, "a further report")
+    agent.process.send_signal(signal.SIGUSR1)
+    # Then it ends in good order
+    assert agent.process.wait(20) == 0
+    assert agent.reports()[-1].draining
+
+
+def test_an_agent_stays_what_it_is_when_the_deployed_revision_cannot_be_had(agent: Agent) -> None:
+    # Given a machine that has no room for another revision, when the agent is told of it
+    agent.full.touch()
+    agent.deployed.write_text("two")
+    agent.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "No space left" in Path(agent.log.name).read_text(), "a word of that")
+    # Then it serves on, and becomes that revision when it is told again
+    known = len(agent.reports())
+    eventually(lambda: len(agent.reports()) > known, "a further report")
+    assert agent.reports()[-1].revisions == ("one",)
+    agent.full.unlink()
+    agent.process.send_signal(signal.SIGHUP)
+    eventually(lambda: agent.reports()[-1].revisions == ("two",), "slots of the new revision", 20)
+
+
+def test_an_agent_can_become_an_older_revision(agent: Agent) -> None:
+    # Given a deployed revision that cannot tell its environment, when the agent is told of it
+    agent.old.touch()
+    agent.deployed.write_text("zero")
+    agent.process.send_signal(signal.SIGHUP)
+    # Then it becomes that one, which can be told to drain
+    eventually(lambda: agent.reports()[-1].revisions == ("zero",), "slots of the old revision", 20)
+    agent.process.send_signal(signal.SIGUSR1)
+    assert agent.process.wait(20) == 0
 
 
 def test_what_a_slot_has_is_in_every_report_of_an_agent_that_becomes_another_one(agent: Agent) -> None:
