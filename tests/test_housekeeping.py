@@ -12,11 +12,11 @@ from runner import usage
 from runner.errors import WrongUse
 from runner.housekeeping import client, decisions, head, products, regularly
 from runner.housekeeping.decisions import Stored, Thing
-from runner.housekeeping.disk import size_of
+from runner.housekeeping.disk import Shared, size_of, tidy_shared
 from runner.housekeeping.limits import GIGABYTE, Limits, within
 from runner.housekeeping.regularly import limits_of
 from runner.machine import here
-from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of
+from runner.paths import SNAPSHOT_ROOT, LabPaths, lock_of, use_of
 from runner.products import store
 from tests.conftest import eventually
 from tests.stored_campaigns import COMMIT, DAY, built, product, stored
@@ -520,3 +520,25 @@ def test_pruning_spares_what_may_be_needed_and_tells_what_checkouts_keep(lab: La
     assert keys(lab) == ["new"]
     assert products.prune(lab, []) == (1, 4000, 0)
     assert names(lab.contents) == []
+
+
+def test_a_shared_folder_that_becomes_another_one_meanwhile_is_passed_over(lab: LabPaths) -> None:
+    # Given two shared folders that nobody has used for long
+    places = [lab.home / "first", lab.home / "second"]
+    for place in places:
+        place.mkdir()
+        use_of(place).touch()
+        os.utime(use_of(place), (ago(20), ago(20)))
+
+    def vanishing(_: object) -> tuple[str, ...]:
+        """Let the first one become another one while it is looked at, with what belongs to it."""
+        if places[0].exists():
+            places[0].rename(lab.home / "other")
+            use_of(places[0]).unlink()
+        return ()
+
+    # When they are tidied, then the other one goes, and nothing is left of the first one's name
+    shared = [Shared(place, use_of(place), use_of(place)) for place in places]
+    (said,) = tidy_shared(shared, 0, NOW, days=14, needed=vanishing)
+    assert str(places[1]) in said
+    assert names(lab.home) == ["other"]

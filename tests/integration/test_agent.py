@@ -25,15 +25,18 @@ pytestmark = pytest.mark.timeout(60)
 #: Stands for the image's start program: the deployed revision is what a file says.  By other files the git server does
 #: not answer, nothing can be laid out, or the revision does not know all roles.
 START = """#!{python}
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 folder = Path(__file__).parent
 while (folder / "silent").exists():
     time.sleep(0.01)
 if (folder / "full").exists():
     sys.exit("No space left on device")
-if (folder / "old").exists() and sys.argv[1] == "environment":
-    raise KeyError(sys.argv[1])
+if (folder / "old").exists():
+    if sys.argv[1] == "environment":
+        raise KeyError(sys.argv[1])
+    # Its agent listens to signals, but does not know that they may be blocked.
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []), "this one is deaf"
 os.environ["LABFLEET_REVISION"] = open({deployed!r}).read()
 from runner import machine, services
 machine.START = __file__
