@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -153,8 +154,10 @@ def executed_later(home: HomePaths, submitted: float) -> dict[str, Execution]:
     ``home``: the campaign's own place; paths are relative to the project's root.
     """
     found: dict[str, Execution] = {}
+    # It takes time to read what many have left.  Ids begin with the client's local time: that may go back by hours.
+    since = time.strftime("%Y%m%d", time.localtime(submitted - 2 * 86400))
     for place in (home.results / CAMPAIGNS).glob("*/campaign.json"):
-        if place.parent.name <= home.campaign:  # ids sort by time, and it takes time to read what many have left
+        if place.parent.name < since:
             continue
         with suppress(OSError, ValueError, KeyError, TypeError):  # the person has made another file of it
             told = json.loads(place.read_bytes())
