@@ -196,7 +196,7 @@ class Agent:
             self._start(name)
 
     def _retire(self, worker: Worker) -> None:
-        """Let a worker end after its job.  Told twice, RQ would leave the job unfinished."""
+        """Let a worker end after its job."""
         if not worker.retires:
             worker.retires = True
             worker.process.signal(signal.SIGTERM)

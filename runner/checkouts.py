@@ -153,7 +153,7 @@ def _begin(checkout: Path, half: Path, index: Path) -> bool:
     others = [path.with_suffix("") for path in sorted(of_product, key=_written, reverse=True)]
     if not (_becomes_oldest(others[1:], half, index) or _links_latest(others, half, index)):
         return False
-    shell.run(["find", str(half), "-type", "d", "-exec", "chmod", "u+w", "{}", "+"])
+    _open_folders(half)
     return True
 
 

@@ -1,7 +1,7 @@
 """What workers hold: leases on their way from the workers of a host to its agent, which puts them into its reports.
 
 A worker tells every two seconds what it has, in a thread of its own, since it may hang in a fetch for minutes.  One
-that is stopped tells nothing, and after five seconds it counts as having nothing.
+that is stopped tells nothing, and after ten seconds it counts as having nothing.
 """
 
 import threading

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
@@ -148,8 +149,11 @@ class JobQueue:
         self._redis = redis
         self._refusals = Refusals("job")
 
+    def _queue(self, name: str) -> Queue:
+        return Queue(name, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+
     def _put(self, queue: str, handler: str, argument: str, *, first: bool = False) -> None:
-        Queue(queue, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob).enqueue_call(
+        self._queue(queue).enqueue_call(
             handler,
             args=(argument,),
             job_id=f"{handler}-{uuid.uuid4().hex}",
@@ -178,8 +182,7 @@ class JobQueue:
 
     def has_build(self, campaign: str) -> bool:
         """Say whether the build job of a campaign waits for a builder."""
-        queue = Queue(BUILD_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
-        return any(_campaign_of(job) == campaign for job in self._jobs_in(queue))
+        return any(_campaign_of(job) == campaign for job in self._jobs_in(self._queue(BUILD_QUEUE)))
 
     def put_chunk(self, host: str, chunk: Chunk, *, first: bool = False) -> None:
         """Queue a chunk for the slots of a host, behind or (``first``) ahead of what waits there."""
@@ -200,12 +203,11 @@ class JobQueue:
 
     def queued(self, host: str) -> set[str]:
         """Return the ids of the chunks that wait in a host's queue."""
-        queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
-        return {chunk.id for job in self._jobs_in(queue) if (chunk := _chunk_of(job))}
+        return {chunk.id for job in self._jobs_in(self._queue(host_queue(host))) if (chunk := _chunk_of(job))}
 
     def take_back(self, host: str) -> set[str]:
         """Take the chunks that no slot has begun out of a host's queue, and return their ids."""
-        queue = Queue(host_queue(host), connection=self._redis, serializer=JSONSerializer, job_class=_QueuedJob)
+        queue = self._queue(host_queue(host))
         taken = set()
         for job in self._jobs_in(queue):
             chunk = _chunk_of(job)
@@ -378,17 +380,14 @@ class _QueueWorker(SimpleWorker):
         """
 
     def dequeue_job_and_maintain_ttl(self, *_: object) -> tuple[Job, Queue] | None:
-        """Wait for a job, and look now and then whether there should be none any more: None.
-
-        RQ's own would write to Redis at each look.
-        """
+        """Wait for a job, or until it is seen that there should be none: None.  RQ's own writes at each look."""
         self.set_state(WorkerStatus.IDLE)
         heartbeat = 0.0
         while not self._told:
-            if monotonic() >= heartbeat:
-                self.heartbeat()
-                heartbeat = monotonic() + HEARTBEAT
-            with suppress(DequeueTimeout):
+            with suppress(DequeueTimeout, RedisAway):  # it was tried again for minutes, and is from now on
+                if monotonic() >= heartbeat:
+                    self.heartbeat()
+                    heartbeat = monotonic() + HEARTBEAT
                 return Queue.dequeue_any(
                     self._ordered_queues,
                     LOOK,

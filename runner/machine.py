@@ -148,9 +148,9 @@ def _provisioned(folder: Path) -> Machine:
     )
 
 
-def become_deployed(role: str) -> NoReturn:
+def become_deployed(role: str, **variables: str) -> NoReturn:
     """Become the deployed revision of a role, in this very process."""
-    shell.become([START, role], os.environ)
+    shell.become([START, role], {**os.environ, **variables})
 
 
 def idle_seconds() -> int:

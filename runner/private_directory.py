@@ -1,9 +1,10 @@
 """A run's own view of the project: nothing that it does can change the checkout that all slots share.
 
 From the project's root down to the working directory there are real directories (a spine); what lies beside the spine
-is linked; the files of the working directory are copied, and its folders are real, with links to their files.  So a
-relative path means what it means at home, a new file is a real one in a real directory, and the whole costs
-milliseconds however large the project is.  The projects that it needs are links, at the places that they have at home.
+is linked; the files of the working directory are copied, and its folders are real, with links to their files, unless
+they are large.  So a relative path means what it means at home, a new file is a real one in a real directory, and the
+whole costs milliseconds however large the project is.  The projects that it needs are links, at the places that they
+have at home.
 """
 
 import os

@@ -4,7 +4,6 @@ To fetch code and to lay it out takes seconds on a busy machine, in which an age
 """
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import NoReturn
 
 from runner import shell
-from runner.machine import START
+from runner.machine import START, become_deployed
 from runner.model import decode
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Successor:
         ``told``: those of them that have come and are left to it.
         """
         if self._environment is None:
-            shell.become([START, role], {**os.environ, **variables})
+            become_deployed(role, **variables)
         signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
         for number in told:
             signal.raise_signal(number)

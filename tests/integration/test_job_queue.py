@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -493,6 +493,36 @@ def test_a_connection_survives_a_restart_of_redis() -> None:
             assert not posting.is_alive()
             assert redis.xlen(EVENTS) == 1
             redis.close()
+
+
+#: What `connect` gives, but with less patience.
+IMPATIENT = WORKER.replace(
+    "redis = connect(sys.argv[1])",
+    "from redis.backoff import ConstantBackoff; from redis.retry import Retry\n"
+    "redis = connect(sys.argv[1]); redis.set_retry(Retry(ConstantBackoff(0.05), 2))",
+)
+
+
+def test_an_idle_worker_outlives_a_redis_that_is_away_for_longer_than_a_connection_waits(tmp_path: Path) -> None:
+    needs("redis-server")
+    with tempfile.TemporaryDirectory(prefix="lf-", dir="/tmp") as folder, ExitStack() as stack:
+        # Given an idle worker
+        with running_redis(folder) as url, connect(url) as redis:
+            command = [sys.executable, "-c", IMPATIENT, url, host_queue("red")]
+            environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+            worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+            stack.enter_context(worker)
+            stack.callback(worker.kill)
+            eventually(lambda: redis.smembers("rq:workers"), "the worker")
+        # When Redis is away for so long that its connection gives up, and comes back
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(2)
+        # Then it does what is put into its queue
+        with running_redis(folder) as url, connect(url) as redis:
+            JobQueue(redis).put_chunk("red", chunk(1))
+            eventually(lambda: done(redis), "the job")
+            worker.terminate()
+            assert worker.wait(10) == 0
 
 
 # ---- the rule of missing servers ---------------------------------------------------------------------------------
