@@ -139,7 +139,7 @@ def _replace(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> None:
 def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile) -> None:
     """Start the services and wait until they answer.  Raises LabFailed with the end of the telling log."""
     paths = lab.paths
-    for program in ("redis-server", "setpriv", "git"):
+    for program in ("redis-server", "setpriv", "choom", "git"):
         if not shutil.which(program):
             raise LabFailed(
                 f"the local lab needs {program}, which is not installed here",

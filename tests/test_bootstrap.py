@@ -30,7 +30,7 @@ TOOLS = (
 )
 
 #: Commands that labfleet needs, and the script has to see to.
-NEEDED = ("git", "redis-server", "g++", "make", "setpriv", "ssh", "rsync")
+NEEDED = ("git", "redis-server", "g++", "make", "setpriv", "choom", "ssh", "rsync")
 
 #: A Python of some version, perhaps without the module that makes virtual environments.
 PYTHON = """#!/bin/sh

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,23 @@ def test_what_the_kernel_killed_for_want_of_memory_is_told_from_a_crash(monkeypa
     with tree("sh", "-c", "kill -KILL $$") as process:
         assert end_of(process) == -signal.SIGKILL
         assert process.stop is None
+
+
+def test_all_that_a_simulation_starts_gives_way_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a process that starts another one before anybody here gets to do anything more
+    start = shell.start
+    told, tell = os.pipe()
+
+    def start_and_wait(argv: Sequence[str], **options: Any) -> shell.Process:
+        process = start(argv, **{**options, "output": tell})
+        assert os.read(told, 100) == b"1000\n"  # Then the kernel would take that first
+        return process
+
+    monkeypatch.setattr(shell, "start", start_and_wait)
+    with tree("sh", "-c", "cat /proc/self/oom_score_adj; exit 0") as process:
+        assert end_of(process) == 0
+    os.close(told)
+    os.close(tell)
 
 
 def test_a_tree_is_gone_when_its_block_is_left_by_an_error() -> None:

@@ -26,7 +26,7 @@ PATIENCE = 8.0
 #: What is called here, and the packages of it.
 _ALWAYS = {"git": "git"}
 _REMOTE = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "rsync": "rsync"}
-_LOCAL = {"redis-server": "redis-server", "setpriv": "util-linux"}
+_LOCAL = {"redis-server": "redis-server", "setpriv": "util-linux", "choom": "util-linux"}
 
 
 def this_computer(*, is_remote: bool) -> list[Finding]:

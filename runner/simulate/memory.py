@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+#: Should memory run out, the kernel takes this program, and all that it starts, before any other.  util-linux.
+GIVES_WAY = ("choom", "-n", "1000", "--")
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -19,14 +22,6 @@ def resident(pids: Iterable[int]) -> int:
         except OSError:
             continue
     return total
-
-
-def give_way(pid: int) -> None:
-    """Let the kernel, should memory run out, take this process before any other."""
-    try:
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
-    except OSError:
-        pass  # it has ended
 
 
 def _counters() -> list[Path]:

@@ -38,8 +38,8 @@ class ProcessTree:
         self._oom_kills = memory.oom_kills()
         self._weighs = limits.memory is not None
         self._line = line
+        argv = [*memory.GIVES_WAY, *argv]
         self._process = shell.start(argv, cwd=cwd, env=env, output=output, dies_with_parent=True)
-        memory.give_way(self._process.pid)
         self._limits = RunLimits(limits, time.monotonic())
         self._next_close_look = 0.0
         self._kill_at: float | None = None

@@ -253,7 +253,7 @@ def test_simulation_time_that_advances_slowly_is_no_stall(host: Host) -> None:
     assert host.outcomes(1)[0].kind == "done"
 
 
-def test_a_simulation_makes_room_before_its_slot(host: Host) -> None:
+def test_a_simulation_gives_way_to_its_slot(host: Host) -> None:
     # Given a run, when it looks at what the kernel would end first
     host.campaign("cat /proc/self/oom_score_adj >$STEM.sca")
     host.put(0)
