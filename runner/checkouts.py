@@ -25,8 +25,9 @@ def provide_commit(paths: LabPaths, head: Head, source: Campaign | Source) -> Pa
     """
     mirror = paths.mirror(source.project)
     with usage.held(lock_of(mirror)):
-        repository.create(mirror)
+        repository.create(mirror, durable=True)
         if not repository.has_commit(mirror, source.commit):
+            repository.unlock(mirror)
             head.fetch_commit(source.project, source.commit, mirror)
         repository.note_use(mirror, source.commit)
     return mirror
@@ -137,7 +138,8 @@ def _lay_out(paths: LabPaths, head: Head, source: Campaign | Source, product: Pr
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     store.lay_beside(paths, product, half)
     # Those that are read-only stay untouched: a change of mode that is none is written, too.
-    shell.run(["find", str(half), "-perm", "/222", "!", "-type", "l", "-exec", "chmod", "a-w", "{}", "+"])
+    writable = ["find", str(half), "-perm", "/222", "!", "-type", "l"]
+    shell.run([*writable, "-exec", "chmod", "a-w", "{}", "+"], dies_with_parent=True)
     note_boot(checkout)
     os.replace(index, index_of(checkout))
     os.rename(half, checkout)
@@ -179,7 +181,7 @@ def _links_latest(others: Iterable[Path], half: Path, index: Path) -> bool:
         # Its lock is not waited for: whoever holds that may wait for the one that is held here.
         with usage.held(use_of(latest), shared=True):
             if _is_whole(latest):
-                shell.run(["cp", "-al", str(latest), str(half)])
+                shell.run(["cp", "-al", str(latest), str(half)], dies_with_parent=True)
                 shutil.copyfile(index_of(latest), index)
                 return True
     return False

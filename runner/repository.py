@@ -20,6 +20,9 @@ NOT_BUILT_FROM = (
     *("*.png", "*.svg", "*.jpg", "*.jpeg", "*.gif", "LICENSE", "COPYING", "README", "AUTHORS", "CREDITS"),
 )
 
+#: Settings of a repository in which all is on the disk before it has a name, at the price of two waits for the disk.
+DURABLE = {"core.fsync": "objects,derived-metadata,reference", "core.fsyncMethod": "batch"}
+
 #: In a server's repository: its time is that of the last push that has begun (entry.py on a head).
 _PUSHED = "labfleet-pushed"
 
@@ -33,22 +36,41 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **more}
 
 
-def git(repository: Path, *arguments: str, stdin: bytes | None = None, **variables: str) -> shell.Result:
+def git(
+    repository: Path, *arguments: str, stdin: bytes | None = None, dies_with_parent: bool = False, **variables: str
+) -> shell.Result:
     """Run git on a repository.  Raises CommandFailed."""
     argv = ["git", f"--git-dir={repository}", *arguments]
-    return shell.run(argv, env=environment(**variables), stdin=stdin)
+    return shell.run(argv, env=environment(**variables), stdin=stdin, dies_with_parent=dies_with_parent)
 
 
-def create(repository: Path) -> None:
-    """Make an empty bare repository unless there is one."""
+def create(repository: Path, *, durable: bool = False) -> None:
+    """Make an empty bare repository unless there is one.
+
+    ``durable``: what comes into it is on the disk before it has a name there.  Git alone would leave refs to objects
+    that a power failure has emptied, and takes those for what it has.
+    """
     attributes = repository / "info" / "attributes"
     if attributes.exists():
         return
     shell.run(["git", "init", "--quiet", "--bare", "--template=", str(repository)], env=environment())
     git(repository, "config", "gc.auto", "0")
     git(repository, "config", "core.hooksPath", os.devnull)
+    for name, value in DURABLE.items() if durable else ():
+        git(repository, "config", name, value)
     attributes.parent.mkdir(exist_ok=True)
-    attributes.write_text(_ATTRIBUTES)
+    half = attributes.with_suffix(".new")
+    with half.open("w") as file:
+        file.write(_ATTRIBUTES)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(half, attributes)
+
+
+def unlock(repository: Path) -> None:
+    """Remove the locks of a git that was killed; nobody else may use the repository now."""
+    for lock in (*(repository / "refs").rglob("*.lock"), *repository.glob("*.lock")):
+        lock.unlink()
 
 
 def has_commit(repository: Path, commit: str) -> bool:
@@ -135,6 +157,7 @@ def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
         "--no-auto-gc",
         server,
         f"+{ref}:{ref}",
+        dies_with_parent=True,
     )
 
 
@@ -143,7 +166,9 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path, *, are_li
 
     The index remembers what is there: only files that differ from it are written, so make sees only real changes.
     ``are_links``: the files are further links to those that the index knows, which changes nothing but their ctime.
+    Whoever calls this is alone with directory and index: a lock of the index is of a git that was killed.
     """
+    index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
     git(
         repository,
         f"--work-tree={directory}",
@@ -155,6 +180,7 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path, *, are_li
         "--reset",
         "-u",
         tree,
+        dies_with_parent=True,
         GIT_INDEX_FILE=str(index),
     )
 

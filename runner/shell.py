@@ -176,6 +176,7 @@ def run(
     stdin: bytes | None = None,
     check: bool = True,
     seconds: float | None = None,
+    dies_with_parent: bool = False,
 ) -> Result:
     """Run a process to its end and return what it printed.
 
@@ -183,9 +184,10 @@ def run(
     A program that cannot be started raises OSError; one that does not end in so many seconds is ended and raises
     TimeoutError.
     """
+    prefix = DIES_WITH_PARENT if dies_with_parent else ()
     with _lock:
         process = subprocess.Popen(
-            argv,
+            [*prefix, *argv],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,

@@ -113,7 +113,7 @@ def push(
         pushed, known = _load(memory), f"{server} {identity}"
         try:
             if not is_remote:
-                repository.create(Path(server))
+                repository.create(Path(server), durable=True)
                 repository.note_push(Path(server))
             is_recent = time.time() - float(pushed.get(f"{known} at", 0)) < BELIEVED
             if pushed.get(known) == commit and is_recent if is_remote else repository.has_commit(Path(server), commit):

@@ -1,5 +1,6 @@
 """What a host's slots share, with real git: it stays while somebody uses it, goes when nobody does, and comes again."""
 
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from runner.log_stream import Sender
 from runner.machine import Machine
 from runner.messages import BuildStarted, CampaignPrepared
 from runner.model import Build, Campaign, Launch
-from runner.paths import LabPaths, half_of, lock_of, use_of
+from runner.paths import LabPaths, half_of, index_of, lock_of, use_of
 from tests.conftest import eventually
 from tests.head_and_worker import KEY, NOW, Foreman, Lab
 from tests.stored_campaigns import DAY, needed, stored
@@ -255,6 +256,36 @@ def test_a_checkout_that_was_cut_short_is_made_anew(lab: Lab) -> None:
     checkout = lab.checkout(wanted)
     assert sorted(os.listdir(checkout)) == ["aloha", "omnetpp.ini"]
     assert [path.name for path in checkout.parent.glob(".*")] == []
+
+
+def test_the_locks_of_a_git_that_was_killed_hold_nobody_up(lab: Lab) -> None:
+    # Given what is left of a git that fetched, and of one that wrote a checkout's files
+    wanted = lab.submit()
+    lab.checkout(lab.submit("[General]\nrepeat = 2\n"))
+    mirror = lab.paths.mirror(wanted.project)
+    index = index_of(half_of(lab.paths.checkout(wanted.tree, KEY)))
+    for lock in (mirror / f"{repository.name_of(wanted.commit)}.lock", index.with_name(f"{index.name}.lock")):
+        lock.touch()
+    # When the next one needs the checkout, then it is there, and they are not
+    assert content(lab.checkout(wanted))[0] == "[General]\n"
+    assert not [path for path in lab.paths.home.rglob("*.lock") if path.is_relative_to(mirror) or path == lock]
+
+
+def test_a_ref_is_on_the_disk_after_what_it_leads_to(lab: Lab, tmp_path: Path) -> None:
+    # Given a git that tells how often it has waited for the disk
+    told = tmp_path / "told"
+    (tmp_path / ".gitconfig").write_text(f"[trace2]\neventTarget = {told}\n")
+
+    def waits() -> int:
+        events = [json.loads(line) for line in told.read_text().splitlines()]
+        told.unlink()
+        return sum(int(event["value"]) for event in events if event.get("key") == "fsync/hardware-flush")
+
+    # When a snapshot comes to the git server, and to a worker, then once for its objects and once for its ref
+    wanted = lab.submit()
+    assert waits() >= 2
+    lab.checkout(wanted)
+    assert waits() >= 2
 
 
 def test_a_checkout_is_not_trusted_after_the_machine_was_off(lab: Lab) -> None:

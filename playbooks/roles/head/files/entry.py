@@ -53,9 +53,12 @@ CODE, DEPLOYED = "labfleet.git", "refs/heads/deployed"
 PUSHED = "labfleet-pushed"
 
 #: What is pushed stays, as far as git can keep it: the two rules are for branches.  And a push runs no hooks.
+# A ref is on the disk after all that it leads to, so that a power failure leaves none that leads nowhere.
 _REPOSITORY = {
     "gc.auto": "0",
     "core.hooksPath": os.devnull,
+    "core.fsync": "objects,derived-metadata,reference",
+    "core.fsyncMethod": "batch",
     "receive.denyDeletes": "true",
     "receive.denyNonFastForwards": "true",
 }
