@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import eventually
+from tests.worker_fixture import is_alive, is_zombie
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Adopts orphans, of which one is a connection that stays, and says what is left after each step.
-PROGRAM = """
+ADOPTS = """
 import os, pathlib, sys
 from runner import shell
 shell.adopt_orphans()
@@ -34,12 +37,33 @@ own.signal_group(9)
 print(own.wait(10))
 """
 
+#: Runs a process that writes its number into a file, and does not end by itself.
+WAITS = """
+import sys
+from runner import shell
+told = "echo $$ >$0.new; mv $0.new $0; exec sleep 600"
+shell.run(["sh", "-c", told, sys.argv[1]], dies_with_parent=True)
+"""
+
 
 def test_orphans_are_ended_and_connections_stay() -> None:
     # Given a process that adopts what its descendants leave behind: hidden processes, connections, and zombies
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    argv = [sys.executable, "-c", PROGRAM]
+    argv = [sys.executable, "-c", ADOPTS]
     # When it ends what is to end
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
     # Then connections stay until they are not spared, its own children always, and no zombie does
     assert done.stdout.split() == ["True", "None", "True", "-9"], done.stderr
+
+
+def test_what_is_tied_to_its_parent_dies_with_it(tmp_path: Path) -> None:
+    # Given a process that waits for the end of one that it has started
+    place = tmp_path / "number"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", WAITS, str(place)], env=environment)
+    eventually(place.exists, "the process")
+    # When it is killed, then so is the other one
+    parent.kill()
+    parent.wait()
+    number = int(place.read_text())
+    eventually(lambda: not is_alive(number) or is_zombie(number), "its end")
