@@ -23,7 +23,7 @@ from runner.housekeeping import regularly
 from runner.line import Line
 from runner.machine import Machine, WorkerSettings
 from runner.messages import Event, HostReport, HostUp, SlotDied
-from runner.successor import Successor, listen
+from runner.successor import Successor, hold_back, listen
 from runner.toolchain import Toolchains
 from runner.uploader import Uploader
 
@@ -83,18 +83,17 @@ class Agent:
         """Serve."""
         shell.adopt_orphans()
         self._leases.start()
+        self._uploader.start()
+        regularly.tidy_worker(self._machine, shares_store=self._head.shares_store)
         if self._machine.settings:
+            threading.Thread(target=self._identify, args=[self._machine.settings.image], daemon=True).start()
             signal.signal(signal.SIGUSR1, lambda *_: self._wake(drains=True))
             signal.signal(signal.SIGHUP, lambda *_: self._wake(changes=True))
-            listen()
+            listen()  # this thread alone
         if handed_over := os.environ.pop(WORKERS, ""):
             self._take_over(json.loads(handed_over))
         else:
             self._begin()
-        self._uploader.start()
-        if self._machine.settings:
-            threading.Thread(target=self._identify, args=[self._machine.settings.image], daemon=True).start()
-        regularly.tidy_worker(self._machine, shares_store=self._head.shares_store)
         next_report, trouble = time.monotonic(), ""
         while not (self._drains and not self._workers and self._is_all_told()):
             self._watch_workers()
@@ -156,7 +155,8 @@ class Agent:
         self._line.post(self._report())
         self._line.flush()
         handed = {name: [worker.process.pid, worker.revision] for name, worker in self._workers.items()}
-        # What it was told since is left to the new one.
+        # What it was told since is left to the new one, and what it is told from now on.
+        hold_back()
         told = [*([signal.SIGHUP] if self._changes else []), *([signal.SIGUSR1] if self._drains else [])]
         successor.become("agent", told, **{WORKERS: json.dumps(handed)})
 

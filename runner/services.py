@@ -68,7 +68,10 @@ def agent(machine: Machine) -> None:
     """Run this host's agent."""
     from runner import head
     from runner.agent import Agent
+    from runner.successor import hold_back
 
+    if machine.settings:
+        hold_back()
     Agent(machine, _line(machine), head.of(machine)).run()
 
 

@@ -38,6 +38,7 @@ class Successor:
         threading.Thread(target=self._prepare, daemon=True).start()
 
     def _prepare(self) -> None:
+        hold_back()
         try:
             told = shell.run([START, "environment"], seconds=PATIENCE).stdout
             self._environment = decode(told, dict[str, str])
@@ -49,18 +50,26 @@ class Successor:
         self._ready()
 
     def become(self, role: str, told: Collection[signal.Signals], **variables: str) -> NoReturn:
-        """Become a role of it, in this very process; signals of TOLD wait until :func:`listen`.
+        """Become a role of it, in this very process, whose signals are held back.
 
         ``told``: those of them that have come and are left to it.
         """
         if self._environment is None:
+            listen()  # it would never do so
             become_deployed(role, **variables)
-        signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
         for number in told:
             signal.raise_signal(number)
         shell.become([sys.executable, "-P", "-m", "runner.services", role], {**self._environment, **variables})
 
 
+def hold_back() -> None:
+    """Let signals of TOLD wait, even for another program in this process.
+
+    All threads have to do so, hence it is first done before there are others, which inherit it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+
+
 def listen() -> None:
-    """Take the signals that came while this process became what it is; it has to be able to handle them."""
+    """Take, in this thread, the signals that were held back; it has to be able to handle them."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)

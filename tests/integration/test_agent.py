@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -156,6 +157,22 @@ def test_an_agent_becomes_the_deployed_revision_and_keeps_its_name(agent: Agent)
     # And nobody was told of a death or a new start, which would have runs begun again
     assert not any(isinstance(event, SlotDied) for event in agent.events())
     assert sum(isinstance(event, HostUp) for event in agent.events()) == 1
+
+
+def test_only_the_thread_that_hands_over_takes_signals(agent: Agent) -> None:
+    # Given an agent, which lets signals wait while it becomes another revision: all of its threads have to
+    told = (1 << (signal.SIGHUP - 1)) | (1 << (signal.SIGUSR1 - 1))
+
+    def held_back(task: Path) -> bool:
+        (word,) = re.findall(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.MULTILINE)
+        return int(word, 16) & told == told
+
+    # When it serves, then none of the others could take one that comes right then
+    tasks = {task.name: held_back(task) for task in Path(f"/proc/{agent.process.pid}/task").iterdir()}
+    assert len(tasks) > 3
+    assert [name for name, is_held_back in tasks.items() if not is_held_back] == [str(agent.process.pid)]
+    # And its workers take them as usual
+    assert not any(held_back(Path(f"/proc/{pid}")) for pid in agent.children())
 
 
 def test_an_agent_reports_until_the_deployed_revision_is_ready(agent: Agent) -> None:
