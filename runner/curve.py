@@ -14,6 +14,9 @@ from pathlib import Path
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
+from runner import usage
+from runner.paths import lock_of
+
 #: A public or secret key in Z85 (https://rfc.zeromq.org/spec/32).
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -48,9 +51,11 @@ def own_keys(folder: Path, name: str) -> KeyPair:
     public, secret = folder / f"{name}.pub", folder / f"{name}.secret"
     if not public.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = zmq.curve_keypair()
-        _write(secret, made[1])
-        _write(public, made[0])
+        with usage.held(lock_of(folder / name)):  # of two that make a pair, each may leave a half
+            if not public.exists():
+                made = zmq.curve_keypair()
+                _write(secret, made[1])
+                _write(public, made[0])
     return KeyPair(public.read_bytes().strip(), secret.read_bytes().strip())
 
 

@@ -15,7 +15,8 @@ the first half and every worker the second::
     drained.json                  machines that get no runs because somebody said so
     logs/ID/                      the log hub's files
     web/                          the web page: people/LOGIN (the secret of a token), service.json, and the mark wanted
-    keys/                         CURVE keys: the lab's own, and the public ones of people and workers
+    keys/                         CURVE keys: the lab's own, and the public ones of people and workers; NAME.lock is
+                                  held while a pair is made
 
     mirror/PROJECT.git            this host's copy of the repositories
     products/KEY/, products/files/SHA256

@@ -1,7 +1,10 @@
 """CURVE: registered keys come in, all others do not."""
 
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,9 @@ from runner.curve import PEOPLE, WORKERS, Access, KeyPair
 
 #: Milliseconds until a connection counts as refused; one that is let in needs two.
 REFUSED = 400
+
+#: Seconds in which two who make a pair at the same time meet.
+TOGETHER = 0.5
 
 
 @dataclass
@@ -95,6 +101,25 @@ def test_a_key_pair_is_made_once_and_secret(tmp_path: Path) -> None:
     assert first == second
     assert stat.S_IMODE((tmp_path / "keys" / "server.secret").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
+
+
+def test_two_that_ask_for_the_first_time_at_once_get_one_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a folder without keys, and whoever makes a pair waits for another one that does so, too
+    make, both, made = zmq.curve_keypair, threading.Barrier(2), []
+
+    def made_together() -> tuple[bytes, bytes]:
+        made.append(make())
+        with suppress(threading.BrokenBarrierError):
+            both.wait(TOGETHER)
+        return made[-1]
+
+    monkeypatch.setattr(zmq, "curve_keypair", made_together)
+    # When two ask at once
+    with ThreadPoolExecutor(2) as pool:
+        pairs = list(pool.map(lambda _: curve.own_keys(tmp_path, "server"), range(2)))
+    # Then one pair was made, and both have it
+    assert [(pair.public, pair.secret) for pair in pairs] == [made[0]] * 2
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 41, "x" * 39 + " ", "\n" * 40])
