@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from runner import __version__
+from runner import __version__, paths, usage
 from runner.messages import CampaignEnded
 from runner.model import Campaign, Outcome, Past, Prepared, pretty
-from runner.paths import CAMPAIGNS, HomePaths
+from runner.paths import CAMPAIGNS, HomePaths, LabPaths
 
 
 class Execution(NamedTuple):
@@ -176,9 +176,17 @@ def write(home: HomePaths, text: str) -> Path:
     Return the place by which a person finds this one.
     """
     home.root.mkdir(parents=True, exist_ok=True)
-    half = home.manifest.with_suffix(".new")
-    half.write_text(text)
-    os.replace(half, home.manifest)
+    lock = LabPaths(paths.home()).linking(home.results)  # not there: not every network's file system has locks
+    with usage.held(lock):
+        half = home.manifest.with_suffix(".new")
+        half.write_text(text)
+        os.replace(half, home.manifest)
+        place = _linked(home)
+        lock.unlink()
+    return place
+
+
+def _linked(home: HomePaths) -> Path:
     if _ended(home.latest) > _ended(home.manifest):
         return home.manifest
     link = home.latest.with_name(f".{home.latest.name}.new")

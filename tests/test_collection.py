@@ -4,8 +4,11 @@ import errno
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +26,9 @@ __all__ = ["store"]
 
 #: A file system that every Linux has, and that is not the one of the tests' files.
 SHARED_MEMORY = Path("/dev/shm")
+
+#: Seconds in which two who do the same at the same time meet.
+TOGETHER = 0.5
 
 # ---- the way home ------------------------------------------------------------------------------------------------
 
@@ -420,6 +426,14 @@ def test_the_manifest_has_every_attempt_the_limits_and_the_reason(home: Home) ->
     assert (found["state"], found["reason"], found["ended"]) == ("cancelled", "too many failed", 40.0)
 
 
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the client of a test a home of its own."""
+    monkeypatch.setenv("LABFLEET_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.mark.usefixtures("own_home")
 def test_the_manifest_of_the_campaign_that_ended_last_lies_beside_the_results(tmp_path: Path) -> None:
     # Given two campaigns, one after the other, when their manifests are written
     results = tmp_path / "results"
@@ -435,6 +449,28 @@ def test_the_manifest_of_the_campaign_that_ended_last_lies_beside_the_results(tm
     manifest.write(first, json.dumps({"ended": 3.0}))
     results.rename(tmp_path / "elsewhere")
     assert json.loads((tmp_path / "elsewhere/campaign.json").read_text()) == {"ended": 3.0}
+
+
+def test_campaigns_that_end_at_the_same_time_leave_the_manifest_of_the_last(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two campaigns of one project; whoever links a manifest waits for another one that does so, too
+    link, both = Path.symlink_to, threading.Barrier(2)
+
+    def linked_together(place: Path, target: str) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(TOGETHER)
+        link(place, target)
+
+    monkeypatch.setattr(Path, "symlink_to", linked_together)
+    ends = {"later": 2.0, "earlier": 1.0}
+    # When their clients write the manifests at once
+    with ThreadPoolExecutor(2) as pool:
+        homes = [HomePaths(tmp_path / "results", name) for name in ends]
+        list(pool.map(manifest.write, homes, [json.dumps({"ended": ended}) for ended in ends.values()]))
+    # Then beside the results is that of the one that ended last, and nothing is left of their turns
+    assert json.loads((tmp_path / "results" / "campaign.json").read_text()) == {"ended": 2.0}
+    assert list(own_home.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,10 @@ class LabPaths:
         """Return the lock that a client holds while it brings a campaign home."""
         return self.notes / f"{campaign}.lock"
 
+    def linking(self, results: Path) -> Path:
+        """Return the lock that a client holds while it links a manifest beside the results in a folder."""
+        return self.home / f"link-{hashlib.sha256(os.fsencode(results.resolve())).hexdigest()[:12]}.lock"
+
     @property
     def tidied(self) -> Path:
         """What this client's housekeeping has said last; its time tells when that began."""
