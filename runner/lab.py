@@ -178,9 +178,9 @@ class ForemanClient:
                 return any(one.id == name and one.ended is not None for one in self.campaigns())
         return False
 
-    def status(self) -> Status:
+    def status(self, patience: float = PATIENCE) -> Status:
         """Return what the lab does just now.  Raises LabFailed if there is no answer."""
-        answer = self.ask(AskStatus())
+        answer = self.ask(AskStatus(), patience)
         if not isinstance(answer, Status):
             raise LabFailed("the lab's foreman answered something else than its status")
         return answer

@@ -22,10 +22,14 @@ import zmq
 
 from runner import ledger, machine, shell
 from runner.errors import LabFailed
-from runner.lab import PATIENCE, ForemanClient, Lab
+from runner.lab import PATIENCE, ForemanClient, Lab, LabAway
 from runner.messages import Shutdown
-from runner.model import Value, decode, encode
+from runner.model import decode
 from runner.paths import SOURCE, LabPaths, home
+from runner.services import RUNS_ALREADY, LabFile
+
+#: Seconds after which a foreman that does not answer is asked again, and it is looked whether the services have ended.
+ROUND = 0.5
 
 
 class Start(Enum):
@@ -35,15 +39,6 @@ class Start(Enum):
     IF_NONE_RUNS = "services of another version will do, too"
     #: Campaigns begin with the services of this version, and with as many slots as are wanted now.
     AS_WANTED = "others are replaced"
-
-
-class LabFile(Value, frozen=True):
-    """What runs: written by whoever started it."""
-
-    pid: int
-    #: Digest of labfleet's own code.
-    code: str
-    slots: int
 
 
 def paths_of_this_user() -> LabPaths:
@@ -104,11 +99,10 @@ def connect(context: "zmq.Context[zmq.Socket[bytes]]", start: Start) -> Lab:
     wanted = LabFile(0, code_version(), machine.slots())
     if not _fits(running(paths), wanted, start):
         with _locked(paths):
-            found = running(paths)
-            if not _fits(found, wanted, start):
+            while not _fits(found := running(paths), wanted, start):
                 if found:
                     _replace(context, lab)
-                _start(context, lab, wanted)
+                _start(context, lab, wanted.code)
     return lab
 
 
@@ -136,8 +130,11 @@ def _replace(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> None:
         ) from None
 
 
-def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile) -> None:
-    """Start the services and wait until they answer.  Raises LabFailed with the end of the telling log."""
+def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, code: str) -> None:
+    """Start the services and wait until they answer; those that a client had begun to start when it was killed will do.
+
+    Raises LabFailed with the end of the telling log.
+    """
     paths = lab.paths
     for program in ("redis-server", "setpriv", "choom", "git"):
         if not shutil.which(program):
@@ -149,28 +146,34 @@ def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, wanted: LabFile)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if paths.sockets.stat().st_uid != os.getuid():
         raise LabFailed(f"{paths.sockets} belongs to somebody else", "set XDG_RUNTIME_DIR to a folder of your own")
-    environment = {**os.environ, "LABFLEET_HOME": str(paths.home), "PYTHONPATH": str(SOURCE)}
-    with (paths.service_logs / "local.log").open("ab") as output:
-        process = shell.start(
-            [sys.executable, "-m", "runner.services", "local"], cwd=paths.home, env=environment, output=output
-        )
-    half = paths.lab_file.with_suffix(".new")
-    half.write_bytes(encode(LabFile(process.pid, wanted.code, wanted.slots)))
-    os.replace(half, paths.lab_file)
+    process = _supervisor(paths, code)
     client = ForemanClient(context, lab)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not _is_ready(client, wanted.slots):
-            if process.wait(0.02) is not None or time.monotonic() > deadline:
-                process.signal_group(signal.SIGTERM)
+        while not _is_ready(client, running(paths)):
+            status = process.wait(0.02)
+            if status not in (None, RUNS_ALREADY) or time.monotonic() > deadline:
+                process.signal(signal.SIGTERM)
                 said = _last_words(paths)
                 raise LabFailed(f"the lab's services did not start\n{said}", f"logs: {paths.service_logs}")
+            if status == RUNS_ALREADY and running(paths) is None:  # that one has not told of itself, or is at its end
+                process = _supervisor(paths, code)
     finally:
         client.close()
 
 
-def _is_ready(client: ForemanClient, slots: int) -> bool:
-    return sum(client.status().hosts.values()) >= slots
+def _supervisor(paths: LabPaths, code: str) -> shell.Process:
+    environment = {**os.environ, "LABFLEET_HOME": str(paths.home), "PYTHONPATH": str(SOURCE)}
+    argv = [sys.executable, "-m", "runner.services", "local", code]
+    with (paths.service_logs / "local.log").open("ab") as output:
+        return shell.start(argv, cwd=paths.home, env=environment, output=output)
+
+
+def _is_ready(client: ForemanClient, found: LabFile | None) -> bool:
+    try:
+        return found is not None and sum(client.status(ROUND).hosts.values()) >= found.slots
+    except LabAway:
+        return False
 
 
 def _last_words(paths: LabPaths) -> str:

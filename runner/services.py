@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from runner import shell
+from runner import shell, usage
 from runner.machine import Machine, become_deployed, here
+from runner.model import Value, encode
 from runner.paths import LabPaths
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from runner.log_stream import Sender
 
 log = logging.getLogger(__name__)
+
+#: Exit status of a local lab's supervisor that finds another one.
+RUNS_ALREADY = 75
+
+
+class LabFile(Value, frozen=True):
+    """What runs of a local lab: its supervisor writes it."""
+
+    pid: int
+    #: Digest of labfleet's own code.
+    code: str
+    slots: int
 
 
 def foreman(machine: Machine) -> None:
@@ -165,9 +178,20 @@ def _redis_command(paths: LabPaths) -> list[str]:
 
 
 def local(machine: Machine) -> None:
-    """Keep a local lab's services alive until the foreman ends by itself."""
-    paths = machine.paths
+    """Keep a local lab's services alive until the foreman ends by itself; the second argument is the code's digest.
+
+    A home has one such process at a time, whoever has started it: the lock goes with it.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with usage.if_free(machine.paths.local_lock, time.time()) as is_free:
+        if not is_free:
+            log.warning("another process keeps the services of %s alive: this one is not needed", machine.paths.home)
+            sys.exit(RUNS_ALREADY)
+        _keep_alive(machine)
+
+
+def _keep_alive(machine: Machine) -> None:
+    paths = machine.paths
     python = [sys.executable, "-m", "runner.services"]
     commands: Mapping[str, list[str]] = {
         "redis": _redis_command(paths),
@@ -178,9 +202,10 @@ def local(machine: Machine) -> None:
     }
     running: dict[str, shell.Process] = {}
     shell.adopt_orphans()
-    shell.end_marked(paths.home)  # of a lab that was killed
-    paths.web_wanted.unlink(missing_ok=True)
     try:
+        _write(paths, LabFile(os.getpid(), sys.argv[2], machine.slots))
+        shell.end_marked(paths.home)  # of a lab that was killed
+        paths.web_wanted.unlink(missing_ok=True)
         while True:
             for name, command in commands.items():
                 if name == "web" and not paths.web_wanted.exists():
@@ -204,6 +229,12 @@ def local(machine: Machine) -> None:
         shell.end_marked(paths.home)
         for file in (paths.lab_file, paths.web_wanted):
             file.unlink(missing_ok=True)
+
+
+def _write(paths: LabPaths, what: LabFile) -> None:
+    half = paths.lab_file.with_suffix(".new")
+    half.write_bytes(encode(what))
+    os.replace(half, paths.lab_file)
 
 
 def _start(name: str, command: list[str], paths: LabPaths) -> shell.Process:

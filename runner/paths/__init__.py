@@ -3,7 +3,7 @@
 Layout of a lab's home (``$LABFLEET_HOME``, by default ``~/.local/state/labfleet``); in a remote lab the head holds
 the first half and every worker the second::
 
-    lab.json lab.lock log/        what runs, and what it said
+    lab.json lab.lock log/        what runs, and what it said; local.lock is held by a local lab's supervisor
     redis/                        append-only file
     git/PROJECT.git               git server: one bare repository per project
     products/KEY/                 product.json, and a file that remembers when the product's contents were read

@@ -76,6 +76,11 @@ class LabPaths:
         return self.home / "lab.lock"
 
     @property
+    def local_lock(self) -> Path:
+        """Held by the supervisor of a local lab's services for as long as it lives."""
+        return self.home / "local.lock"
+
+    @property
     def service_logs(self) -> Path:
         """One file per service."""
         return self.home / "log"

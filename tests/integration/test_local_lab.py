@@ -1,0 +1,85 @@
+"""A local lab's services: one set of them per home, whoever comes, goes or is killed while they begin or end."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner import local_lab, shell, usage
+from runner.paths import LabPaths
+from tests.conftest import eventually
+from tests.lab_fixture import LocalLab
+
+
+def ready(lab: LocalLab) -> LabPaths:
+    """Return the places of a lab, with the folders that its client makes before it starts a supervisor."""
+    paths = LabPaths(lab.home)
+    for folder in (paths.sockets, paths.service_logs, paths.redis):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return paths
+
+
+@pytest.fixture
+def supervisor(own_lab: LocalLab) -> Iterator[Callable[[], shell.Process]]:
+    """Return what starts a supervisor of a lab as a client does."""
+    paths = ready(own_lab)
+    argv = [sys.executable, "-m", "runner.services", "local", local_lab.code_version()]
+    started = []
+
+    def begin() -> shell.Process:
+        with (paths.service_logs / "local.log").open("ab") as output:
+            started.append(shell.start(argv, cwd=own_lab.home, env=own_lab.environment(), output=output))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.signal(signal.SIGTERM)
+        eventually(lambda process=process: process.wait(0) is not None, "its end")  # type: ignore[misc]
+
+
+def test_services_are_found_whose_client_was_killed_when_it_had_started_them(
+    own_lab: LocalLab, supervisor: Callable[[], shell.Process], scripted: Path
+) -> None:
+    # Given a client that was killed as soon as it had started a supervisor
+    started = supervisor()
+    # When the next one comes, then those services are its, too
+    said = own_lab("campaign", cwd=scripted)
+    assert said.status == 0, said.stderr
+    assert own_lab.supervisor == started.pid
+
+
+def test_a_second_supervisor_ends_before_it_starts_anything(
+    own_lab: LocalLab, supervisor: Callable[[], shell.Process]
+) -> None:
+    # Given services
+    paths, first = LabPaths(own_lab.home), supervisor()
+    eventually(lambda: own_lab.service("foreman"), "services")
+    told, foreman = paths.lab_file.read_bytes(), own_lab.service("foreman")
+    # When a second supervisor is started, then it says why it ends, and all stays as it is
+    second = supervisor()
+    eventually(lambda: second.wait(0) is not None, "its end")
+    assert "another process keeps the services of" in (paths.service_logs / "local.log").read_text()
+    assert (paths.lab_file.read_bytes(), own_lab.service("foreman")) == (told, foreman)
+    # … and when the first one has ended, nothing keeps its lock, what it had started neither
+    first.signal(signal.SIGTERM)
+    eventually(lambda: first.wait(0) is not None, "its end")
+    with usage.if_free(paths.local_lock, time.time()) as is_free:
+        assert is_free
+    assert not paths.lab_file.exists()
+
+
+def test_a_supervisor_that_nobody_knows_of_is_waited_for(own_lab: LocalLab, scripted: Path) -> None:
+    # Given one that has just begun or is about to end: it holds the lock, and has no lab.json
+    paths = ready(own_lab)
+    with usage.held(paths.local_lock):
+        # When a client comes, then it starts nothing beside that
+        client = own_lab.start("campaign", cwd=scripted)
+        log = paths.service_logs / "local.log"
+        eventually(lambda: log.exists() and "not needed" in log.read_text(), "a supervisor that is not needed")
+        assert own_lab.service("foreman") is None
+    # … and goes on as soon as it can
+    _, stderr = client.communicate(timeout=60)
+    assert client.returncode == 0, stderr
