@@ -252,6 +252,7 @@ def _taken(
         resolved = references.resolve(project, order.mode, clones.fetched)
         taken, *others = [_snapshot(one, connection) for one in (project, *(one.project for one in resolved.needed))]
     needed = list(zip(resolved.needed, others, strict=True))
+    connection.begin_again()  # all of this may have taken long, and a lab hears nothing of it
     return describe(order, project, taken, connection.lab, resolved.place, needed), project
 
 

@@ -38,6 +38,11 @@ class Connection:
         self.lab.close()
         self.lab = self._connect(local_lab.Start.NEVER)
 
+    def begin_again(self) -> None:
+        """Have a local lab's services again that have ended as nobody needed them meanwhile.  Raises LabFailed."""
+        if not self.name:
+            self.lab = local_lab.connect(self.context, local_lab.Start.IF_NONE_RUNS)
+
     def __enter__(self) -> "Connection":
         return self
 

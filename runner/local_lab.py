@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,7 @@ def paths_of_this_user() -> LabPaths:
     return LabPaths(Path(home()))
 
 
+@cache
 def code_version() -> str:
     """Return a digest of labfleet's own code: services of another one are replaced."""
     digest = hashlib.sha256(sys.version.encode())
@@ -97,13 +99,46 @@ def connect(context: "zmq.Context[zmq.Socket[bytes]]", start: Start) -> Lab:
     lab = _lab(paths_of_this_user())
     paths = lab.paths
     wanted = LabFile(0, code_version(), machine.slots())
-    if not _fits(running(paths), wanted, start):
+    if not _fits(_answering(context, lab), wanted, start):
         with _locked(paths):
-            while not _fits(found := running(paths), wanted, start):
+            while not _fits(found := _answering(context, lab), wanted, start):
                 if found:
                     _replace(context, lab)
                 _start(context, lab, wanted.code)
     return lab
+
+
+def _answering(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab) -> LabFile | None:
+    """Return what runs here and answers; None if nothing does.  A lab that was asked does not end as idle for a while.
+
+    Services that are about to end are waited for.  Raises LabAway if they neither answer nor end.
+    """
+    if (known := _running(lab.paths)) is None:
+        return None
+    found, handle = known
+    client = ForemanClient(context, lab)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with suppress(LabAway):
+                client.status(ROUND)
+                return found
+            if _has_ended(handle, 0):
+                return None
+            if time.monotonic() > deadline:
+                raise LabAway(f"the lab's foreman did not answer within {PATIENCE:.0f} s", lab.advice)
+    finally:
+        client.close()
+        os.close(handle)
+
+
+def _running(paths: LabPaths) -> tuple[LabFile, int] | None:
+    """Return what runs here, and a handle of its supervisor; None if nothing does."""
+    found = running(paths)
+    try:
+        return (found, os.pidfd_open(found.pid)) if found else None
+    except ProcessLookupError:
+        return None
 
 
 def _fits(found: LabFile | None, wanted: LabFile, start: Start) -> bool:
@@ -231,10 +266,11 @@ def stop(force: bool) -> str:
 
 
 def _stop(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, force: bool) -> bool:
-    found = running(lab.paths)
-    if found is None:
+    if not force and _answering(context, lab) is None:
         return False
-    handle = os.pidfd_open(found.pid)
+    if (known := _running(lab.paths)) is None:
+        return False
+    found, handle = known
     client = ForemanClient(context, lab)
     try:
         try:
@@ -243,7 +279,7 @@ def _stop(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, force: bool) -> b
             if not force:
                 raise
             os.kill(found.pid, signal.SIGTERM)
-        if not _has_ended(handle):
+        if not _has_ended(handle, PATIENCE):
             raise LabFailed("the lab's services do not end", f"process {found.pid}; logs: {lab.paths.service_logs}")
     finally:
         client.close()
@@ -251,7 +287,7 @@ def _stop(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, force: bool) -> b
     return True
 
 
-def _has_ended(handle: int) -> bool:
+def _has_ended(handle: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    return bool(poll.poll(PATIENCE * 1000))
+    return bool(poll.poll(seconds * 1000))

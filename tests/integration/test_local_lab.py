@@ -1,5 +1,7 @@
 """A local lab's services: one set of them per home, whoever comes, goes or is killed while they begin or end."""
 
+import os
+import shutil
 import signal
 import sys
 import time
@@ -11,7 +13,7 @@ import pytest
 from runner import local_lab, shell, usage
 from runner.paths import LabPaths
 from tests.conftest import eventually
-from tests.lab_fixture import LocalLab
+from tests.lab_fixture import LocalLab, wait_for
 
 
 def ready(lab: LocalLab) -> LabPaths:
@@ -83,3 +85,39 @@ def test_a_supervisor_that_nobody_knows_of_is_waited_for(own_lab: LocalLab, scri
     # … and goes on as soon as it can
     _, stderr = client.communicate(timeout=60)
     assert client.returncode == 0, stderr
+
+
+def test_a_lab_that_ends_as_idle_while_a_snapshot_is_taken_is_there_again(
+    own_lab: LocalLab, scripted: Path, tmp_path: Path
+) -> None:
+    # Given a lab that may be idle for a second, and a snapshot that takes longer: until the lab has ended
+    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "1"
+    git, seen = tmp_path / "bin" / "git", tmp_path / "seen"
+    git.parent.mkdir()
+    waiting = f"[ -e {own_lab.home}/lab.json ] && : > {seen}; while [ -e {own_lab.home}/lab.json ]; do sleep 0.05; done"
+    git.write_text(f'#!/bin/sh\ncase " $* " in *" push "*) {waiting} ;; esac\nexec {shutil.which("git")} "$@"\n')
+    git.chmod(0o755)
+    # When the campaign is to be submitted, then the lab is there again
+    said = own_lab("campaign", cwd=scripted, env={"PATH": f"{git.parent}:{os.environ['PATH']}"})
+    assert said.status == 0, said.stderr
+    assert seen.exists()
+
+
+@pytest.mark.parametrize("words", [("campaign",), ("lab", "stop")])
+def test_who_comes_while_services_end_waits_for_their_end(
+    own_lab: LocalLab, scripted: Path, words: tuple[str, ...]
+) -> None:
+    # Given services that end as they are idle, but not at once: the hub does not listen
+    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "1"
+    assert own_lab("campaign", cwd=scripted).status == 0
+    first, hub = own_lab.supervisor, own_lab.service("hub")
+    assert first
+    assert hub
+    os.kill(hub, signal.SIGSTOP)
+    wait_for(lambda: own_lab.service("foreman") is None, "the foreman has ended")
+    assert own_lab.supervisor == first
+    # When somebody comes
+    said = own_lab(*words, cwd=scripted)
+    # Then they get what they want as soon as all has ended
+    assert said.status == 0, said.stderr
+    assert own_lab.supervisor != first
