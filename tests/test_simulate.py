@@ -7,11 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zmq
 
 from runner import private_directory
-from runner.model import Kind
+from runner.job_queue import WorkerEnd, connect
+from runner.line import Line
+from runner.log_stream import Sender
+from runner.model import Attempt, Chunk, Kind, Prepared, Run
 from runner.private_directory import PrivateDirectory
 from runner.simulate import Stop, judge
+from runner.simulate.process import Place, SimulationProcess, Work
+from tests.campaigns import campaign
 
 DONE = ("done", "")
 
@@ -414,3 +420,37 @@ def test_the_directories_where_a_run_may_make_files_are_known(create: Create) ->
     folders = {os.path.relpath(folder, private.top) for folder in private.real_directories()}
     aloha = "project/sims/aloha"
     assert folders == {".", "project", "project/sims", aloha, f"{aloha}/data", f"{aloha}/results"}
+
+
+# ---- processes ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_may_remove_folders_while_it_is_looked_at(
+    create: Create, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a folder that is gone whenever somebody who has seen it looks into it
+    private, seen = create(), private_directory.PrivateDirectory.real_directories
+
+    def seen_too_late(self: PrivateDirectory) -> list[str]:
+        brief = self.root / "brief"
+        brief.mkdir()
+        found = seen(self)
+        brief.rmdir()
+        return sorted(found, key=lambda folder: folder != str(brief))
+
+    monkeypatch.setattr(PrivateDirectory, "real_directories", seen_too_late)
+    # When a run writes its output elsewhere
+    work = Work(
+        chunk=Chunk("c1-0", "c1", (Attempt(0, 1),), shared=False),
+        campaign=campaign("c1"),
+        prepared=Prepared("k", False, ("sh", "-c", "mkdir results; echo printed >results/General-#0.out"), "", ()),
+        checkout=checkout,
+        beside={},
+        runs={0: Run(0, {"repetition": "0"})},
+    )
+    line, sender = Line(WorkerEnd(connect("unix:///nowhere"))), Sender(zmq.Context.instance(), "ipc:///nowhere")
+    place = Place("red", "slot1", {}, line, sender, lambda _: None)
+    ((outcome, log),) = SimulationProcess(work, [Attempt(0, 1)], private, place).follow()
+    sender.close()
+    # Then it is done, and its output is in its log
+    assert (outcome.kind, log.read_text()) == ("done", "printed\n")

@@ -153,16 +153,24 @@ class SimulationProcess:
 
     def _find_output(self, current: RunLog) -> None:
         """Look for the file that Cmdenv redirects a run's output to."""
-        stem = self._stems[current.attempt.run]
-        alone = len(self._attempts) == 1
         for folder in self._private.real_directories():
-            for name in os.listdir(folder):
-                if name.endswith(".out") and (alone or omnetpp.stem_of(name) == stem):
-                    path = os.path.join(folder, name)
-                    is_own = os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path)
-                    if is_own and os.access(path, os.R_OK):
-                        current.output = Tail(Path(path))
-                        return
+            try:
+                current.output = self._output_in(folder, self._stems[current.attempt.run])
+            except OSError:
+                continue  # the run has removed it since, or lets nobody look: what it does there is its own business
+            if current.output:
+                return
+
+    def _output_in(self, folder: str, stem: str | None) -> Tail | None:
+        """Return a run's .out file if it is in a folder.  Raises OSError if that cannot be told."""
+        alone = len(self._attempts) == 1
+        for name in os.listdir(folder):
+            if name.endswith(".out") and (alone or omnetpp.stem_of(name) == stem):
+                path = os.path.join(folder, name)
+                is_own = os.path.isfile(path) and not os.path.islink(path) and not self._private.was_given(path)
+                if is_own and os.access(path, os.R_OK):
+                    return Tail(Path(path))
+        return None
 
     def _pulse(self, tree: ProcessTree) -> None:
         """Report progress about once a second; what a run takes is told of one that says nothing, too."""
