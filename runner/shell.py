@@ -122,10 +122,17 @@ def _has_vanished(pid: int, deadline: float) -> bool:
 
 
 def reap() -> None:
-    """Take note of strays that have ended by themselves, so that nothing stays of them."""
-    with _lock:
+    """Take note of strays that have ended by themselves, so that nothing stays of them; next time, if that had to wait.
+
+    Who calls this tells others that it is alive, and may wait for nothing.
+    """
+    if not _lock.acquire(blocking=False):
+        return
+    try:
         for pid in _strays():
             os.waitpid(pid, os.WNOHANG)
+    finally:
+        _lock.release()
 
 
 def family(pids: set[int]) -> set[int]:

@@ -37,33 +37,46 @@ own.signal_group(9)
 print(own.wait(10))
 """
 
-#: Runs a process that writes its number into a file, and does not end by itself.
-WAITS = """
-import sys
+#: Ends a stray in one thread, which takes its time, and takes note of ended ones in another; says if that was through.
+BUSY = """
+import threading
 from runner import shell
-told = "echo $$ >$0.new; mv $0.new $0; exec sleep 600"
-shell.run(["sh", "-c", told, sys.argv[1]], dies_with_parent=True)
+shell.adopt_orphans()
+shell.run(["sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 0"])
+begins, is_noted = threading.Event(), threading.Event()
+noted = []
+def spare(_):
+    begins.set()
+    noted.append(is_noted.wait(10))
+    return False
+ending = threading.Thread(target=shell.end_strays, args=[spare])
+ending.start()
+begins.wait()
+shell.reap()
+is_noted.set()
+ending.join()
+print(noted, shell.strays())
 """
+
+
+def result_of(program: str) -> str:
+    """Return what a program of Python's prints that has no other children than those it speaks of."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert not done.stderr
+    return done.stdout
 
 
 def test_orphans_are_ended_and_connections_stay() -> None:
     # Given a process that adopts what its descendants leave behind: hidden processes, connections, and zombies
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    argv = [sys.executable, "-c", ADOPTS]
     # When it ends what is to end
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    said = result_of(PROGRAM)
     # Then connections stay until they are not spared, its own children always, and no zombie does
-    assert done.stdout.split() == ["True", "None", "True", "-9"], done.stderr
+    assert said.split() == ["True", "None", "True", "-9"]
 
 
-def test_what_is_tied_to_its_parent_dies_with_it(tmp_path: Path) -> None:
-    # Given a process that waits for the end of one that it has started
-    place = tmp_path / "number"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", WAITS, str(place)], env=environment)
-    eventually(place.exists, "the process")
-    # When it is killed, then so is the other one
-    parent.kill()
-    parent.wait()
-    number = int(place.read_text())
-    eventually(lambda: not is_alive(number) or is_zombie(number), "its end")
+def test_who_takes_note_of_what_has_ended_does_not_wait_for_what_is_being_ended() -> None:
+    # Given a process that ends another one, for which it has to wait, when one of its threads takes note of others
+    # Then that thread is through before
+    assert result_of(BUSY) == "[True] frozenset()\n"
