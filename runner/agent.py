@@ -63,8 +63,10 @@ class Agent:
         self._leases = Leases(machine.paths.endpoint("agent"))
         self._toolchain = ""
         self._workers: dict[str, Worker] = {}
-        #: Workers that are to be started → what the foreman has to be told before.
-        self._due: dict[str, Event] = {}
+        #: Workers that are to be started → what the foreman has to be told before; None: it knows all.
+        self._due: dict[str, Event | None] = {}
+        #: Dead workers → threads in which what they have left goes: that may take longer than this host's leases last.
+        self._tidying: dict[str, threading.Thread] = {}
         self._woken = threading.Event()
         self._drains = False
         self._changes = False
@@ -95,16 +97,18 @@ class Agent:
         else:
             self._begin()
         next_report, trouble = time.monotonic(), ""
-        while not (self._drains and not self._workers and self._is_all_told()):
+        while not (self._drains and not self._workers and not self._tidying and self._is_all_told()):
             self._watch_workers()
+            self._tell_of_dead()
             self._start_due()
             shell.reap()
             may_report = self._may_report()
             if may_report and (time.monotonic() >= next_report or self._trouble() != trouble):
                 next_report, trouble = time.monotonic() + REPORT, self._trouble()
                 self._line.post(self._report())
-            self._change()
-            self._woken.wait(LOOK if may_report and not self._due else SHORT_LOOK)
+            if not self._tidying:  # the thread would not be there any more
+                self._change()
+            self._woken.wait(LOOK if may_report and not self._due and not self._tidying else SHORT_LOOK)
             self._woken.clear()
         self._line.post(self._report())
         self._line.flush()
@@ -191,7 +195,9 @@ class Agent:
         """
         if self._drains:
             self._due.clear()
-        for name in [name for name, news in self._due.items() if self._line.has_left(news)]:
+        if self._tidying:  # while processes are being ended, none can be started, and the reports cannot wait for that
+            return
+        for name in [name for name, news in self._due.items() if news is None or self._line.has_left(news)]:
             del self._due[name]
             self._start(name)
 
@@ -213,17 +219,23 @@ class Agent:
             # Told to end before it could listen, it ends by the signal; it had no job yet.
             if not worker.retires or status not in {0, -signal.SIGTERM}:
                 log.warning("%s ended with status %s", name, status)
-                self._tidy_up_after(name)
-                died = SlotDied(self._machine.name, name)
-                self._line.post(died)
-                self._due[name] = died
+                self._tidying[name] = threading.Thread(target=self._tidy_up_after, args=[name], daemon=True)
+                self._tidying[name].start()
             elif not self._drains:
-                self._start(name)
+                self._due[name] = None
+
+    def _tell_of_dead(self) -> None:
+        """Tell the foreman of the workers that died of which nothing is left any more."""
+        for name in [name for name, thread in self._tidying.items() if not thread.is_alive()]:
+            del self._tidying[name]
+            self._leases.forget(name)
+            died = SlotDied(self._machine.name, name)
+            self._line.post(died)
+            self._due[name] = died
 
     def _tidy_up_after(self, name: str) -> None:
         """End what a dead worker had started, and remove what it has left half done."""
         shell.end_strays(shell.is_connection)
-        self._leases.forget(name)
         for path in self._paths.half_done_by(name):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -242,7 +254,7 @@ class Agent:
         memory = _memory()
         room = shutil.disk_usage(self._paths.home)
         revisions = {worker.revision for name, worker in self._workers.items() if name != BUILDER}
-        revisions |= {self._machine.revision for name in self._due if name != BUILDER}
+        revisions |= {self._machine.revision for name in (*self._due, *self._tidying) if name != BUILDER}
         holds = self._leases.current()  # before the spool: what a slot no longer has is there already
         newest_first = sorted(revisions, key=lambda revision: revision != self._machine.revision)
         return HostReport(

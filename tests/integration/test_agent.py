@@ -24,9 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.timeout(60)
 
 #: Stands for the image's start program: the deployed revision is what a file says.  By other files the git server does
-#: not answer, nothing can be laid out, or the revision does not know all roles.
+#: not answer, nothing can be laid out, the revision does not know all roles, or what a slot has left does not end,
+#: or is not removed.
 START = """#!{python}
-import os, signal, sys, time
+import os, shutil, signal, sys, time
 from pathlib import Path
 folder = Path(__file__).parent
 while (folder / "silent").exists():
@@ -39,7 +40,18 @@ if (folder / "old").exists():
     # Its agent listens to signals, but does not know that they may be blocked.
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, []), "this one is deaf"
 os.environ["LABFLEET_REVISION"] = open({deployed!r}).read()
-from runner import machine, services
+from runner import machine, services, shell
+end_strays, rmtree = shell.end_strays, shutil.rmtree
+def end_slowly(spare):
+    with shell._lock:
+        while (folder / "hangs").exists():
+            time.sleep(0.01)
+    end_strays(spare)
+def remove_slowly(*arguments, **named):
+    while (folder / "busy").exists():
+        time.sleep(0.01)
+    rmtree(*arguments, **named)
+shell.end_strays, shutil.rmtree = end_slowly, remove_slowly
 machine.START = __file__
 sys.argv = ["services", *sys.argv[1:]]
 services.main()
@@ -55,6 +67,8 @@ class Agent:
         self.deployed = folder / "deployed"
         self.deployed.write_text("one")
         self.silent, self.full, self.old = folder / "silent", folder / "full", folder / "old"
+        self.hangs, self.busy = folder / "hangs", folder / "busy"
+        self.private = folder / "home" / "private"
         #: Takes connections of slots that fetch, and says nothing.
         self.head = socket.create_server(("127.0.0.1", 0))
         settings = folder / "settings"
@@ -109,7 +123,8 @@ def agent(tmp_path: Path, redis_url: str) -> Iterator[Agent]:
         eventually(agent.reports, "a report")
         yield agent
     finally:
-        agent.silent.unlink(missing_ok=True)
+        for file in (agent.silent, agent.hangs, agent.busy):
+            file.unlink(missing_ok=True)
         agent.process.kill()
         agent.process.wait()
         agent.log.close()
@@ -256,3 +271,52 @@ def test_a_dead_slot_is_told_of_and_replaced(agent: Agent) -> None:
     eventually(lambda: any(isinstance(event, SlotDied) for event in agent.events()), "the news of it")
     eventually(lambda: len(agent.children()) == 2 and victim not in agent.children(), "a new slot")
     eventually(lambda: len(agent.serving()) == 2, "two slots that wait for work")
+
+
+@pytest.mark.parametrize("why", ["hangs", "busy"])
+def test_an_agent_reports_while_it_ends_and_removes_what_a_dead_slot_has_left(agent: Agent, why: str) -> None:
+    # Given a slot that leaves processes which do not end, or so many files that it takes long to remove them
+    slow: Path = getattr(agent, why)
+    slow.touch()
+    left = agent.private / "slot1.c1-0-0" / "results"
+    left.mkdir(parents=True)
+    # When it is killed, the other one ends, and another revision is deployed
+    (slot1,) = [pid for pid in agent.children() if b"slot1" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (slot2,) = set(agent.children()) - {slot1}
+    os.kill(slot1, signal.SIGKILL)
+    os.kill(slot2, signal.SIGTERM)
+    eventually(lambda: not agent.children(), "the end of both")
+    agent.deployed.write_text("two")
+    agent.process.send_signal(signal.SIGHUP)
+    # Then the agent reports on, starts no slot into that, and does not leave it to another revision
+    known = len(agent.reports())
+    eventually(lambda: len(agent.reports()) > known + 1, "further reports")
+    assert left.exists()
+    assert not agent.children()
+    assert agent.reports()[-1].revisions == ("one",)
+    assert SlotDied("w1", "slot1") not in agent.events()
+    # … until nothing is left: then the foreman is told
+    slow.unlink()
+    eventually(lambda: agent.reports()[-1].revisions == ("two",), "slots of the new revision", 20)
+    assert SlotDied("w1", "slot1") in agent.events()
+    assert not left.parent.exists()
+
+
+def test_an_agent_that_drains_removes_what_a_dead_slot_has_left_before_it_ends(agent: Agent) -> None:
+    # Given a dead slot of which something is left that takes long, when the agent is told to drain
+    agent.hangs.touch()
+    left = agent.private / "slot1.c1-0-0" / "results"
+    left.mkdir(parents=True)
+    (slot1,) = [pid for pid in agent.children() if b"slot1" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(slot1, signal.SIGKILL)
+    eventually(lambda: slot1 not in agent.children(), "that the agent took note of it")
+    agent.process.send_signal(signal.SIGUSR1)
+    eventually(lambda: agent.reports()[-1].draining and not agent.children(), "that no slot is there")
+    known = len(agent.reports())
+    eventually(lambda: len(agent.reports()) > known, "a further report")
+    # Then it ends when that is gone
+    assert agent.process.poll() is None
+    agent.hangs.unlink()
+    assert agent.process.wait(20) == 0
+    assert SlotDied("w1", "slot1") in agent.events()
+    assert not left.parent.exists()
