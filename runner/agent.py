@@ -62,6 +62,7 @@ class Agent:
         self._uploader = Uploader(machine.paths, head, line)
         self._leases = Leases(machine.paths.endpoint("agent"))
         self._toolchain = ""
+        self._key = curve.own_keys(machine.paths.keys, "worker").public.decode() if machine.settings else ""
         self._workers: dict[str, Worker] = {}
         #: Workers that are to be started → what the foreman has to be told before; None: it knows all.
         self._due: dict[str, Event | None] = {}
@@ -130,8 +131,7 @@ class Agent:
         self._paths.private.mkdir(parents=True)
         for half in self._paths.spool.glob(".*"):
             shutil.rmtree(half, ignore_errors=True)
-        key = curve.own_keys(self._paths.keys, "worker").public.decode() if self._machine.settings else ""
-        up = HostUp(self._machine.name, self._machine.slots, key)
+        up = HostUp(self._machine.name, self._machine.slots, self._key)
         self._line.post(up)
         self._due = dict.fromkeys(self._wanted(), up)
 
@@ -275,6 +275,7 @@ class Agent:
             trouble=self._trouble(),
             toolchain=self._toolchain,
             builder=isinstance(settings, WorkerSettings) and settings.builder,
+            key=self._key,
         )
 
 

@@ -63,6 +63,8 @@ class Foreman:
         self._feeds_from, self._settled_from = 0.0, 0.0
         #: The machines that the workers were told of, and with what each compiles.
         self._told: dict[str, str] = {}
+        #: The machines whose logs are let in, each by its key.
+        self._keys: dict[str, str] = {}
         self._changes = False
         #: When the product of a campaign that is not here may be asked for again.
         self._builds_from: dict[str, float] = {}
@@ -240,15 +242,26 @@ class Foreman:
 
     def _take_host_up(self, host: str, slots: int, key: str) -> None:
         self._hosts.take_up(host, slots)
-        if self._is_remote:
-            try:
-                curve.register(self._paths.keys, curve.WORKERS, host, key)
-            except ValueError as error:
-                log.warning("%r has an odd name or key: its slots cannot send logs: %s", host, error)
+        self._let_in(host, key)
         self._lose(lambda state, now_is: campaign_state.take_host_up(state, host, now_is))
         self._build_again(self._states())
 
+    def _let_in(self, host: str, key: str) -> None:
+        """Let a machine's slots send logs, if they may not yet."""
+        if not self._is_remote or self._keys.get(host) == key:
+            return
+        try:
+            curve.register(self._paths.keys, curve.WORKERS, host, key)
+        except ValueError as error:
+            log.warning("%r has an odd name or key: its slots cannot send logs: %s", host, error)
+        except OSError as error:  # the machine's next report tells the key again
+            log.warning("the key of %s cannot be kept, so its slots cannot send logs: %s", host, error)
+            return
+        self._keys[host] = key
+
     def _take_report(self, report: HostReport) -> None:
+        if report.key:  # an agent of another revision tells none
+            self._let_in(report.host, report.key)
         took_nothing = self._hosts.takes_nothing(report.host)
         self._hosts.take_report(report)
         if self._hosts.takes_nothing(report.host) and not took_nothing:

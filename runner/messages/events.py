@@ -64,6 +64,8 @@ class HostReport(Event, frozen=True):
     toolchain: str = ""
     #: It builds the models.
     builder: bool = False
+    #: As in :class:`HostUp`, which may be lost.
+    key: str = ""
 
 
 class BuildStarted(Event, frozen=True):

@@ -138,6 +138,7 @@ def test_an_agent_tells_of_itself(agent: Agent) -> None:
     report = agent.reports()[0]
     # Then it has told slots and key, and how the machine is
     assert (up.host, up.slots, len(up.key)) == ("w1", 2, 40)
+    assert report.key == up.key
     assert (report.tags, report.desktop, report.image, report.revisions) == (
         ("big",),
         True,

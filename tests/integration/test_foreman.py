@@ -1,5 +1,7 @@
 """A real foreman with a real Redis; the workers are played by the tests."""
 
+import json
+import os
 import random
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ import pytest
 import zmq
 from msgspec.structs import replace
 
-from runner import ledger
+from runner import curve, ledger
 from runner.errors import LabFailed
 from runner.job_queue import BUILD_QUEUE, WorkerEnd, connect, host_queue
 from runner.lab import ForemanClient, Lab
@@ -1050,3 +1052,35 @@ def test_watchers_are_told_at_most_ten_times_a_second(world: World) -> None:
     times = [change.time for change in changes]
     assert min(after - before for before, after in pairwise(times)) > 0.09
     watcher.close()
+
+
+def test_a_machine_s_key_that_was_lost_comes_with_its_next_report(redis_url: str, tmp_path: Path) -> None:
+    # Given a head whose disk takes no keys just now
+    paths = LabPaths(tmp_path / "home")
+    blocked = paths.keys / curve.WORKERS
+    blocked.parent.mkdir(parents=True)
+    blocked.touch()
+    settings = {"role": "head", "name": "h", "home": str(paths.home), "redis": "x", "image": "x"}
+    described = {**settings, "ports": {"foreman": 1, "hub": 2, "logs": 3}}
+    (tmp_path / "settings.json").write_text(json.dumps(described))
+    (tmp_path / "redis-password").write_text("x")
+    argv = [sys.executable, "-c", _FOREMAN, str(paths.home), redis_url, "tcp://127.0.0.1:*"]
+    root, said = Path(__file__).resolve().parents[2], tmp_path / "log"
+    key = zmq.curve_keypair()[0].decode()
+    workers = WorkerEnd(connect(redis_url))
+    with said.open("wb") as log:
+        environment = {**os.environ, "LABFLEET_SETTINGS": str(tmp_path)}
+        process = subprocess.Popen(argv, cwd=root, env=environment, stderr=log)
+    try:
+        # When a machine tells its key once
+        workers.post(HostUp("w1", 1, key))
+        eventually(lambda: "its slots cannot send logs" in said.read_text(), "a word of that")
+        blocked.unlink()
+        # Then its next report tells it again, whatever an older agent's reports tell
+        workers.post(HostReport("w2", 1))
+        workers.post(HostReport("w1", 1, key=key))
+        eventually(lambda: curve.owner(paths.keys, curve.WORKERS, key) == "w1", "that its logs are let in")
+        assert os.listdir(blocked) == ["w1"]
+    finally:
+        process.kill()
+        process.wait()
