@@ -286,7 +286,7 @@ def test_only_the_shell_starts_processes(module: str) -> None:
 
 
 PURE = ["omnetpp", "model", "errors", "hosts", "playbook", "inventory_rules", "quantities", "causes", "toml_lines"]
-PURE += ["housekeeping.decisions", "report.failures"]
+PURE += ["housekeeping.decisions", "housekeeping.clock", "report.failures"]
 PURE += [module for module in MODULES if module.startswith("scheduling")]
 
 

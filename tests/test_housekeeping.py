@@ -11,6 +11,7 @@ import pytest
 from runner import usage
 from runner.errors import WrongUse
 from runner.housekeeping import client, decisions, head, products, regularly
+from runner.housekeeping.clock import Trust
 from runner.housekeeping.decisions import Stored, Thing
 from runner.housekeeping.disk import Shared, size_of, tidy_shared
 from runner.housekeeping.limits import GIGABYTE, Limits, within
@@ -64,6 +65,15 @@ def test_a_campaign_that_is_at_home_goes_with_age(lab: LabPaths) -> None:
     assert said == "campaign old of ada is removed: it ended more than 14 days ago and is at its owner's home"
     assert head.why_gone(lab, "old").endswith("it ended more than 14 days ago and is at its owner's home")
     assert head.why_gone(lab, "new") == ""
+
+
+def test_a_campaign_that_ended_while_the_clock_said_1970_stays(lab: LabPaths) -> None:
+    # Given campaigns that nobody has fetched, of which one ended before there was any
+    stored(lab, "of-1970", ended=3600.0)
+    stored(lab, "old", ended=ago(200))
+    # When the head is tidied, then that one is there
+    head.tidy(lab, NARROW, NOW)
+    assert names(lab.campaigns) == ["of-1970"]
 
 
 @pytest.mark.parametrize("limits", [ROOMY, NARROW])
@@ -322,7 +332,7 @@ def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(regularly, "PAUSE", 0.01)
     times: list[float] = []
 
-    def fail(now: float) -> list[str]:
+    def fail(now: float, _: bool) -> list[str]:
         times.append(now)
         raise RuntimeError("a bug")
 
@@ -347,6 +357,54 @@ def test_machines_are_tidied_by_their_own_limits(
         stored(lab, f"day{days}", ended=ago(days), collected=ago(days))
     regularly.tidy_head(here())
     eventually(lambda: names(lab.campaigns) == ["day4"], "the older one is gone")
+
+
+@pytest.mark.parametrize(
+    ("looks", "believed"),
+    [
+        # time goes on, and the clock is put right by seconds; the machine sleeps for weeks
+        ([(1000.0, 10.0), (4603.0, 3610.0), (2_004_600.0, 2_003_610.0)], [True, True, True]),
+        # it is put on by 90 days, and put back: a day counts from the last time
+        (
+            [(0.0, 10.0), (90 * DAY, 20.0), (600.0, 610.0), (600 + 0.9 * DAY, 610 + 0.9 * DAY), (600 + DAY, 610 + DAY)],
+            [True, False, False, False, True],
+        ),
+        # it said 1970
+        ([(5.0, 5.0), (NOW, 3605.0)], [True, False]),
+    ],
+)
+def test_a_clock_that_was_set_is_not_believed_for_a_day(looks: list[tuple[float, float]], believed: list[bool]) -> None:
+    # Given looks at the time of day, and at the time since the machine's start
+    trust = Trust()
+    # When each is taken note of, then it is said whether the time of day is believed
+    found = []
+    for time_of_day, since_start in looks:
+        trust.look(time_of_day, since_start)
+        found.append(trust.believes(since_start))
+    assert found == believed
+
+
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_a_wrong_clock_removes_no_campaign_that_nobody_has_fetched(
+    lab: LabPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_remote: bool
+) -> None:
+    # Given a head that was just started, or a local lab, with campaigns that have ended today
+    settings = {"role": "head", "name": "h", "home": str(lab.home), "redis": "x", "image": "x", "keep_days": 5}
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "ports": {"foreman": 1, "hub": 2, "logs": 3}}))
+    (tmp_path / "redis-password").write_text("x")
+    monkeypatch.setenv("LABFLEET_HOME", str(lab.home))
+    monkeypatch.setenv("LABFLEET_SETTINGS", str(tmp_path))
+    if not is_remote:
+        monkeypatch.delenv("LABFLEET_SETTINGS")
+    monkeypatch.setattr(regularly, "FIRST", 0.0)
+    stored(lab, "there", ended=ago(0.1))
+    stored(lab, "at-home", ended=ago(0), collected=ago(0))
+    # When its clock is wrong by 100 days: at once, or set so before the first look
+    times = iter([] if is_remote else [(NOW, 60.0)])
+    monkeypatch.setattr(regularly, "clocks", lambda: next(times, (NOW + 100 * DAY, 120.0)))
+    regularly.tidy_head(here())
+    # Then what is nowhere else stays
+    eventually(lambda: names(lab.campaigns) == ["there"], "what is at home is removed")
 
 
 # ---- clients -----------------------------------------------------------------------------------------------------

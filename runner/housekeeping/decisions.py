@@ -12,6 +12,9 @@ DAY = 86400.0
 #: Seconds in which what was used is as good as in use: its user may be about to name it.
 RECENT = 3600.0
 
+#: Days after which nothing is old: it dates from a time when the clock was wrong, mostly 1970, or the clock is now.
+INCREDIBLE_DAYS = 3650
+
 #: Days after which a delivery that nobody has claimed goes.
 UNCLAIMED_DAYS = 7
 
@@ -65,7 +68,7 @@ def _why(campaign: Stored, total: int, limits: Limits, now: float) -> str:
     age = now - campaign.ended
     if not campaign.is_home:
         # Whatever room it takes: it may be the only copy.
-        return _older(age, limits.uncollected_days, "and was never fetched")
+        return "" if age > INCREDIBLE_DAYS * DAY else _older(age, limits.uncollected_days, "and was never fetched")
     if age > limits.keep_days * DAY:
         return _older(age, limits.keep_days, "and is at its owner's home")
     if total > limits.campaign_bytes:
