@@ -19,6 +19,7 @@ from runner.labs import Connection
 from runner.model import Campaign, Outcome
 from runner.notes import Arrival, Notes
 from runner.paths import HomePaths
+from runner.precedence import LaterResults
 
 #: Seconds until a transfer is tried again when the lab could not be reached.
 PAUSE = 5.0
@@ -70,6 +71,7 @@ class Home:
         self._collector = collection.Collector(
             store, self.paths, destination.root, config=campaign.config, verify=lab.is_remote
         )
+        self._later = LaterResults(self.paths, destination.root, campaign.submitted, notes)
         self._arrivals: dict[int, Arrival] = {}
         self._came_home: dict[tuple[int, int], list[str]] = {}
         self._waiting: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -154,7 +156,6 @@ class Home:
         self._came_home = manifest.came_home(self.paths)
         for (run, _), homes in self._came_home.items():
             self._collector.remember(run, dict(zip(homes, homes, strict=True)))
-        self._collector.later = manifest.executed_later(self.paths, self._campaign.submitted)
         self._list = self._notes.arrival_list(self._campaign.id)
 
     def _collect(self) -> None:
@@ -169,16 +170,17 @@ class Home:
             self._collect_together(sorted(outcomes, key=lambda outcome: outcome.run))
 
     def _collect_together(self, outcomes: Sequence[Outcome]) -> None:
+        self._collector.later = self._later.look()
         missing = [outcome for outcome in outcomes if not self._is_home(outcome)]
         self._fetch(missing)
+        self._collector.later = self._later.look()
         for outcome in missing:
             if self._left.is_set():
                 return
             known = self._arrivals.get(outcome.run)
             again = known is not None and known.attempt == outcome.attempt
             places = self._collector.plan(outcome)
-            arrival = Arrival(outcome.run, outcome.attempt, places, complete=False)
-            self._note(arrival)
+            self._note(outcome, places, complete=False)
             self._collector.bring(outcome, places, again=again)
             self._arrive(outcome, places)
         for outcome in outcomes:
@@ -207,10 +209,11 @@ class Home:
         return True
 
     def _arrive(self, outcome: Outcome, places: dict[str, str]) -> None:
-        self._note(Arrival(outcome.run, outcome.attempt, places))
+        self._note(outcome, places)
         self.places[outcome.run] = places
 
-    def _note(self, arrival: Arrival) -> None:
+    def _note(self, outcome: Outcome, places: dict[str, str], *, complete: bool = True) -> None:
+        arrival = Arrival(outcome.run, outcome.attempt, places, complete, outcome.ended)
         self._list.append(arrival)
         self._arrivals[arrival.run] = arrival
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 from runner import __version__, paths, usage
 from runner.messages import CampaignEnded
 from runner.model import Campaign, Outcome, Past, Prepared, pretty
-from runner.paths import CAMPAIGNS, HomePaths, LabPaths
+from runner.paths import HomePaths
 
 
 class Execution(NamedTuple):
@@ -148,26 +147,21 @@ def came_home(home: HomePaths) -> dict[tuple[int, int], list[str]]:
         return {}  # there is none, or the person has made another file of it
 
 
-def executed_later(home: HomePaths, submitted: float) -> dict[str, Execution]:
-    """Return the results that came home from campaigns that were submitted later, by their paths.
+def executions(manifest: Path, submitted: float) -> dict[str, Execution]:
+    """Return the results that came home from a campaign, by their paths; none if it was not submitted after a time.
 
-    ``home``: the campaign's own place; paths are relative to the project's root.
+    Paths are relative to the project's root, times seconds since the epoch.
     """
-    found: dict[str, Execution] = {}
-    # It takes time to read what many have left.  Ids begin with the client's local time: that may go back by hours.
-    since = time.strftime("%Y%m%d", time.localtime(submitted - 2 * 86400))
-    for place in (home.results / CAMPAIGNS).glob("*/campaign.json"):
-        if place.parent.name < since:
-            continue
-        with suppress(OSError, ValueError, KeyError, TypeError):  # the person has made another file of it
-            told = json.loads(place.read_bytes())
-            if told["submitted"] <= submitted:
-                continue
-            for run in told["runs"]:
-                for file in run["files"] if run["kind"] == "done" else ():
-                    if file["path"] not in found or found[file["path"]].ended < run["ended"]:
-                        found[file["path"]] = Execution(told["campaign"], run["ended"])
-    return found
+    with suppress(OSError, ValueError, KeyError, TypeError):  # the person has made another file of it
+        told = json.loads(manifest.read_bytes())
+        if told["submitted"] > submitted:
+            return {
+                file["path"]: Execution(told["campaign"], run["ended"])
+                for run in told["runs"]
+                if run["kind"] == "done"
+                for file in run["files"]
+            }
+    return {}
 
 
 def write(home: HomePaths, text: str) -> Path:

@@ -42,6 +42,8 @@ class Arrival(Value, frozen=True):
     places: dict[str, str]
     #: False: this is where its files are about to go.
     complete: bool = True
+    #: When the run was over, in seconds since the epoch.
+    ended: float = 0.0
 
 
 class ArrivalList:

@@ -36,12 +36,21 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **more}
 
 
-def git(
-    repository: Path, *arguments: str, stdin: bytes | None = None, dies_with_parent: bool = False, **variables: str
-) -> shell.Result:
+def git(repository: Path, *arguments: str, stdin: bytes | None = None, **variables: str) -> shell.Result:
     """Run git on a repository.  Raises CommandFailed."""
-    argv = ["git", f"--git-dir={repository}", *arguments]
-    return shell.run(argv, env=environment(**variables), stdin=stdin, dies_with_parent=dies_with_parent)
+    return shell.run(_argv(repository, arguments), env=environment(**variables), stdin=stdin)
+
+
+def _tied_git(repository: Path, *arguments: str, **variables: str) -> None:
+    """Run git on a repository, which ends with this process, as does the lock that others wait for.
+
+    Raises CommandFailed.
+    """
+    shell.run(_argv(repository, arguments), env=environment(**variables), dies_with_parent=True)
+
+
+def _argv(repository: Path, arguments: Sequence[str]) -> list[str]:
+    return ["git", f"--git-dir={repository}", *arguments]
 
 
 def create(repository: Path, *, durable: bool = False) -> None:
@@ -146,7 +155,7 @@ def offers(server: str, ref: str, ssh: str = "") -> bool:
 
 def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
     """Fetch one ref from a server, by an SSH command where it is a remote one."""
-    git(
+    _tied_git(
         repository,
         *_by(ssh),
         "-c",
@@ -157,7 +166,6 @@ def fetch(repository: Path, server: str, ref: str, ssh: str = "") -> None:
         "--no-auto-gc",
         server,
         f"+{ref}:{ref}",
-        dies_with_parent=True,
     )
 
 
@@ -169,7 +177,7 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path, *, are_li
     Whoever calls this is alone with directory and index: a lock of the index is of a git that was killed.
     """
     index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
-    git(
+    _tied_git(
         repository,
         f"--work-tree={directory}",
         "-c",
@@ -180,7 +188,6 @@ def lay_out(repository: Path, tree: str, directory: Path, index: Path, *, are_li
         "--reset",
         "-u",
         tree,
-        dies_with_parent=True,
         GIT_INDEX_FILE=str(index),
     )
 

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, set[str]], ...] = (
     ("how a campaign ends", {"ending"}),
     ("how a campaign is followed", {"following"}),
     ("which campaign, and its way home", {"campaigns", "homecoming", "live_logs", "notify", "status"}),
-    ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references"}),
+    ("their stages, and the lab", {"snapshot", "report", "labs", "first_contact", "references", "precedence"}),
     ("the labs that there are", {"local_lab", "remote_lab"}),
     ("the lab's processes", {"services"}),
     (
