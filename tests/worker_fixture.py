@@ -196,6 +196,11 @@ def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def waits_for_lock(pid: int) -> bool:
+    """Say whether a process waits for a lock between processes."""
+    return any(f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
+
+
 def is_zombie(pid: int) -> bool:
     """Say whether a process has ended, and its parent has not taken note."""
     try:

@@ -7,11 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from runner import usage
+from runner.notes import Arrival, Note, Notes
+from runner.paths import LabPaths
 from tests.lab_fixture import LocalLab, manifest, names, wait_for
+from tests.worker_fixture import waits_for_lock
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
 
@@ -132,6 +137,52 @@ def test_who_comes_back_to_an_older_campaign_keeps_the_newer_one_s_results(lab: 
     for campaign in (second, first, second):
         assert lab("attach", campaign, cwd=scripted).status == 0
         assert (results_of(scripted), manifest(scripted)["campaign"]) == ({"second"}, second)
+
+
+def test_who_comes_back_to_an_older_campaign_keeps_what_a_newer_one_has_brought_so_far(
+    lab: LocalLab, scripted: Path
+) -> None:
+    # Given a campaign that nobody has brought home, and a later one of which one run is at home, and another goes on
+    (scripted / "do.sh").write_text("echo first > $STEM.sca\n")
+    first = lab("campaign", "--detach", "--runs", "0,1", cwd=scripted).stdout.strip()
+    wait_for(lambda: lab("explain", first, cwd=scripted).stdout.startswith("The campaign has ended"), "its end")
+    gate, newer = scripted.parent / "gate", scripted / "results" / "General-x=0-#0.sca"
+    (scripted / "do.sh").write_text(
+        f"echo second > $STEM.sca; [ $RUN = 0 ] || while [ ! -e {gate} ]; do sleep 0.05; done\n"
+    )
+    with lab.start("campaign", "--runs", "0,1", cwd=scripted) as client:
+        wait_for(newer.exists, "a run of the later one is at home")
+        # When somebody comes back to the older one
+        said = lab("attach", first, cwd=scripted)
+        # Then what is newer stays
+        assert "General-x=0-#0.sca is of a later execution: that of this campaign is kept under its run" in said.stdout
+        assert results_of(scripted) == {"first", "second"}
+        assert newer.read_text() == "second\n"
+        # … and replaces the rest when it comes
+        gate.touch()
+        assert client.wait(60) == 0
+    assert results_of(scripted) == {"second"}
+
+
+def test_what_comes_home_at_the_same_moment_is_known(lab: LocalLab, scripted: Path) -> None:
+    # Given a campaign that is about to come home while a later one puts its results there
+    first = lab("campaign", "--detach", "--runs", "0", cwd=scripted).stdout.strip()
+    wait_for(lambda: lab("explain", first, cwd=scripted).stdout.startswith("The campaign has ended"), "its end")
+    results, name = scripted / "results", "results/General-x=0-#0.sca"
+    notes = Notes(LabPaths(lab.home))
+    with usage.held(LabPaths(lab.home).placing(results)):
+        client = lab.start("attach", first, cwd=scripted)
+        wait_for(lambda: waits_for_lock(client.pid), "that it waits")
+        results.mkdir(exist_ok=True)
+        (scripted / name).write_text("second\n")
+        notes.write(Note("second", "", str(scripted), ".", "scripted", "General", time.time()))
+        notes.arrival_list("second").append(Arrival(0, 1, {name: name}, ended=time.time()))
+    # When it has its turn, then it replaces nothing that is newer
+    with client:
+        said = client.communicate(timeout=60)[0]
+    notes.forget("second")
+    assert f"{name} is of a later execution" in said
+    assert (scripted / name).read_text() == "second\n"
 
 
 def test_who_comes_back_to_a_campaign_whose_results_were_replaced_is_told(lab: LocalLab, scripted: Path) -> None:

@@ -29,6 +29,7 @@ from runner.paths import LabPaths, half_of, index_of, lock_of, use_of
 from tests.conftest import eventually
 from tests.head_and_worker import KEY, NOW, Foreman, Lab
 from tests.stored_campaigns import DAY, needed, stored
+from tests.worker_fixture import waits_for_lock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -166,7 +167,7 @@ def test_who_waits_for_a_lock_that_is_removed_gets_the_new_one(tmp_path: Path) -
         assert free
         command = [sys.executable, "-c", HOLD, str(lock)]
         waiting = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        eventually(lambda: waits(waiting.pid), "somebody who waits")
+        eventually(lambda: waits_for_lock(waiting.pid), "somebody who waits")
         # When it is removed with what it is for
         lock.unlink()
     assert waiting.stdout is not None
@@ -177,11 +178,6 @@ def test_who_waits_for_a_lock_that_is_removed_gets_the_new_one(tmp_path: Path) -
     waiting.kill()
     waiting.wait()
     waiting.stdout.close()
-
-
-def waits(pid: int) -> bool:
-    """Does a process wait for a lock?"""
-    return any(f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
 
 
 def test_a_working_tree_goes_unless_somebody_builds_in_it(lab: Lab) -> None:
