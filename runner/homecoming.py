@@ -71,6 +71,7 @@ class Home:
         self._collector = collection.Collector(
             store, self.paths, destination.root, config=campaign.config, verify=lab.is_remote
         )
+        self._placing = notes.placing(destination.results)
         self._later = LaterResults(self.paths, destination.root, campaign.submitted, notes)
         self._arrivals: dict[int, Arrival] = {}
         self._came_home: dict[tuple[int, int], list[str]] = {}

@@ -121,6 +121,10 @@ class Notes:
         """Return the lock that a client holds while it brings a campaign home."""
         return self._paths.turn(campaign)
 
+    def placing(self, results: Path) -> Path:
+        """Return the lock that a client holds while it finds out what goes into a results folder, and puts it there."""
+        return self._paths.placing(results)
+
     def lay_aside(self, campaign: str) -> None:
         """Everything of a campaign is at home."""
         self._paths.at_home.mkdir(parents=True, exist_ok=True, mode=0o700)
