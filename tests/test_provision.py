@@ -320,8 +320,8 @@ def test_an_interruption_ends_everything(site: Site, number: signal.Signals) -> 
         text=True,
     )
     with process:
-        eventually(lambda: process.poll() is not None or len(list(site.out.glob("*"))) == 3, "all machines at work", 60)
-        tasks = [int(file.read_text()) for file in site.out.iterdir()]
+        eventually(lambda: process.poll() is not None or len(written(site)) == 3, "all machines at work", 60)
+        tasks = [int(text) for text in written(site)]
         # When somebody ends it
         process.send_signal(number)
         stdout, stderr = process.communicate()
@@ -332,6 +332,11 @@ def test_an_interruption_ends_everything(site: Site, number: signal.Signals) -> 
     assert len(tasks) == 3
     eventually(lambda: not any(is_at_work(task) for task in tasks), "the tasks' end")
     assert not list((site.folder / "private").iterdir())
+
+
+def written(site: Site) -> list[str]:
+    """Return the lines that tasks have written whole, each to a file of its own."""
+    return [text for file in site.out.iterdir() if (text := file.read_text()).endswith("\n")]
 
 
 def is_at_work(pid: int) -> bool:

@@ -560,7 +560,10 @@ def test_ctrl_c_leaves_a_campaign_that_can_be_come_back_to(lab: LocalLab, script
 @pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
 def test_however_a_client_ends_its_campaign_comes_home(own_lab: LocalLab, scripted: Path, end: signal.Signals) -> None:
     # Given a campaign under way, some of it at home
-    (scripted / "do.sh").write_text("sleep 0.3; echo $RUN > $STEM.sca\n")
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(
+        f"[ $RUN = 0 ] || while [ ! -e {gate} ]; do sleep 0.05; done; echo $RUN > $STEM.sca\n"
+    )
     with own_lab.start("campaign", "--jobs", "1", cwd=scripted) as client:
         wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
 
@@ -570,6 +573,7 @@ def test_however_a_client_ends_its_campaign_comes_home(own_lab: LocalLab, script
     assert client.returncode == (-end if end == signal.SIGKILL else 128 + end)
 
     # Then the next one brings everything home, and the manifest knows all of it
+    gate.touch()
     back = own_lab("attach", "--json", cwd=scripted)
     assert back.status == 0, back.stderr
     assert back.result["done"] == 4
@@ -589,7 +593,7 @@ def test_a_campaign_that_is_submitted_only_is_fetched_later(lab: LocalLab, scrip
     campaign = said.stdout.strip()
 
     # When somebody comes back, then the results come home
-    back = lab("attach", campaign[-4:], cwd=scripted)
+    back = lab("attach", campaign[-11:], cwd=scripted)
     assert back.status == 0, back.stderr
     assert len(names(scripted / "results", "*.sca")) == 4
     (row,) = [line for line in lab("campaigns", cwd=scripted).stdout.splitlines() if line.startswith(campaign)]
@@ -609,7 +613,7 @@ def test_what_failed_is_resumed_and_nothing_else(lab: LocalLab, scripted: Path) 
 
     # When it is there, and the campaign is resumed
     missing.touch()
-    again = lab("resume", campaign[-4:], cwd=scripted)
+    again = lab("resume", campaign[-11:], cwd=scripted)
 
     # Then that run is done, the others were not done again, and the manifest has both attempts
     assert again.status == 0, again.stderr
@@ -738,11 +742,17 @@ def test_services_of_another_version_are_replaced(own_lab: LocalLab, scripted: P
 
 
 def test_idle_services_end_by_themselves(own_lab: LocalLab, scripted: Path) -> None:
-    # Given a lab that may be idle for a second
-    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "1"
-    assert own_lab("campaign", cwd=scripted).status == 0
+    # Given a lab that may be idle for a few seconds, and works
+    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "5"
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo > $STEM.sca\n")
+    client = own_lab.start("campaign", cwd=scripted)
+    wait_for(lambda: list(own_lab.home.glob("private/slot*/scripted/results")), "a run is under way")
     pid = own_lab.supervisor
     assert pid
+    gate.touch()
+    client.communicate(timeout=60)
+    assert client.returncode == 0
 
     # When nobody needs it, then its processes end
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the services have ended")

@@ -145,7 +145,8 @@ def test_finished_and_failed_runs_in_the_lab_and_at_home(lab: LocalLab, scripted
         'echo "run $RUN says hello"\necho "last words of $RUN"\n[ $RUN != 2 ] || exit 1\necho x > $STEM.sca\n'
     )
     campaign = submitted(lab, scripted)
-    wait_for(lambda: '"failed"' in lab("campaigns", "--json", cwd=scripted).stdout, "the campaign's end")
+    ended = "The campaign has ended"
+    wait_for(lambda: lab("explain", campaign, cwd=scripted).stdout.startswith(ended), "the campaign's end")
 
     def logs(*words: str) -> str:
         said = lab("logs", *words, cwd=scripted)
@@ -155,7 +156,7 @@ def test_finished_and_failed_runs_in_the_lab_and_at_home(lab: LocalLab, scripted
     def all_of_them() -> list[str]:
         return [
             logs("2"),
-            logs(campaign[-4:], "0", "2"),
+            logs(campaign[-11:], "0", "2"),
             logs(),
             logs("--tail", "1", "1"),
             logs("--grep", "hello", "1..3"),

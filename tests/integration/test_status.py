@@ -149,7 +149,8 @@ def test_in_a_pipe_changes_are_blocks_of_lines_and_ctrl_c_is_one_line(
 
 
 def test_programs_get_a_line_for_each_change(lab: LocalLab, scripted: Path, busy: str, gate: Path) -> None:
-    # Given a program that watches a lab
+    # Given a program that watches a lab in which a campaign runs
+    wait_for(lambda: is_telling(lab, scripted, busy), "that both runs tell how far they are")
     watcher = lab.start("status", "--watch", "--json", cwd=scripted)
     assert watcher.stdout
     lines = map(json.loads, iter(watcher.stdout.readline, ""))

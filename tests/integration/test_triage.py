@@ -65,7 +65,7 @@ def test_a_campaign_leaves_a_report_that_can_be_made_again(lab: LocalLab, script
     assert "no gate 2" in text or "no gate 3" in text
     # When it is made again, without a word, by the campaign's id, and by its manifest
     campaign = manifest(scripted)["campaign"]
-    for words in ((), (campaign[-4:],), ("results/campaign.json",), (f"results/labfleet/{campaign}",)):
+    for words in ((), (campaign[-11:],), ("results/campaign.json",), (f"results/labfleet/{campaign}",)):
         report.unlink()
         made = lab("report", *words, cwd=scripted)
         # Then it is the same, at the same place
@@ -121,7 +121,8 @@ def test_a_campaign_that_was_left_is_told_by_who_comes_back(lab: LocalLab, scrip
 def test_who_leaves_a_campaign_is_told_nothing(own_lab: LocalLab, scripted: Path) -> None:
     # Given a campaign under way, when a person leaves it
     notifying(scripted)
-    (scripted / "do.sh").write_text("sleep 0.3; echo > $STEM.sca\n")
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(f"[ $RUN = 0 ] || while [ ! -e {gate} ]; do sleep 0.05; done; echo > $STEM.sca\n")
     with own_lab.start("campaign", "--jobs", "1", cwd=scripted) as client:
         wait_for((scripted / "results" / "General-x=0-#0.sca").exists, "the first run is home")
         client.send_signal(signal.SIGINT)
