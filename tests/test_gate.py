@@ -777,7 +777,7 @@ def test_a_delivery_that_was_cut_goes_on_and_half_of_it_is_no_delivery(stores: H
     (parcel / "x.vec").write_bytes(os.urandom(4_000_000))
     arrived = stores.home / "incoming" / parcel.name
     options = ["-rlpt", "--partial", str(parcel), "head:./"]
-    argv = ["rsync", "--timeout=60", "-e", stores.ssh("results"), "--bwlimit=2000", *options]
+    argv = ["rsync", "--timeout=60", "-e", stores.ssh("results"), "--bwlimit=500", *options]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as transfer:
         eventually(lambda: any(path.stat().st_size > 500_000 for path in arrived.glob(".x.vec.*")), "the first half")
         # When it is cut

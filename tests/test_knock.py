@@ -5,6 +5,7 @@ import ssl
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,16 @@ from tests.servers import authority, distccd, free_port, redis, serving, users
 PASSWORDS = {"foreman": "right", "worker": "another"}
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what does not answer at once pass for silent."""
-    monkeypatch.setattr(knock, "PATIENCE", 0.6)
+@contextmanager
+def impatience() -> Iterator[None]:
+    """Have what does not answer at once pass for silent; not where an answer is expected, which may take its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knock, "PATIENCE", 0.6)
+        yield
 
 
 @pytest.fixture
-def silent(impatient: None) -> Iterator[int]:  # noqa: ARG001  it is there for what it does
+def silent() -> Iterator[int]:
     """Return the port of a server that says nothing."""
     with serving(lambda _: None) as port:
         yield port
@@ -100,7 +103,8 @@ def test_a_redis_that_does_not_answer_is_told(certificates: Path, silent: int) -
     ca = str(certificates / "ca.pem")
     # When they are knocked at, then the two are told apart
     assert knock.redis(f"rediss://foreman@127.0.0.1:{free_port()}", "right", ca, "key")[0].met is Met.CLOSED
-    met, _ = knock.redis(f"rediss://foreman@127.0.0.1:{silent}", "right", ca, "key")
+    with impatience():
+        met, _ = knock.redis(f"rediss://foreman@127.0.0.1:{silent}", "right", ca, "key")
     assert met == knock.Knock(Met.SILENT, knock.NO_ANSWER)
 
 
@@ -125,7 +129,6 @@ def test_a_stranger_is_asked_for_a_password(labs_redis: int) -> None:
     assert knock.redis_as_stranger("127.0.0.1", labs_redis).met is Met.REFUSED
 
 
-@pytest.mark.usefixtures("impatient")
 def test_an_open_redis_is_found(certificates: Path) -> None:
     # Given a Redis without a password, with TLS and without, when a stranger comes, then it is let in
     with redis(certificates) as port:
@@ -134,7 +137,6 @@ def test_an_open_redis_is_found(certificates: Path) -> None:
         assert knock.redis_as_stranger("127.0.0.1", port) == knock.Knock(Met.LET_IN, "without TLS and password")
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_password_without_tls_is_found() -> None:
     # Given a Redis that takes passwords as they are, when a stranger comes, then that is told
     with redis(None, "--requirepass", "right") as port:
@@ -144,8 +146,8 @@ def test_a_password_without_tls_is_found() -> None:
 def test_where_no_redis_is_a_stranger_meets_none(silent: int) -> None:
     # Given nothing, something silent and something else, when a stranger knocks, then none of it passes for Redis
     assert knock.redis_as_stranger("127.0.0.1", free_port()).met is Met.CLOSED
-    assert knock.redis_as_stranger("127.0.0.1", silent).met is Met.SILENT
-    with serving(echo) as port:
+    with impatience(), serving(echo) as port:
+        assert knock.redis_as_stranger("127.0.0.1", silent).met is Met.SILENT
         assert knock.redis_as_stranger("127.0.0.1", port).met is Met.SILENT
 
 
@@ -202,8 +204,8 @@ def test_a_compiler_that_fails_is_told() -> None:
 def test_where_no_distcc_is_none_is_met(silent: int) -> None:
     # Given nothing, something silent and something else, when it is knocked at, then none of it passes for distcc
     assert knock.distcc("127.0.0.1", free_port()).met is Met.CLOSED
-    assert knock.distcc("127.0.0.1", silent).met is Met.SILENT
-    with serving(echo) as port:
+    with impatience(), serving(echo) as port:
+        assert knock.distcc("127.0.0.1", silent).met is Met.SILENT
         assert knock.distcc("127.0.0.1", port).met is Met.SILENT
 
 
@@ -280,7 +282,8 @@ def test_where_no_service_is_none_is_met(people: tuple[str, curve.Access], silen
     _, access = people
     # When it is knocked at, then none of it passes for the service
     assert knock.service(f"tcp://127.0.0.1:{free_port()}", access).met is Met.CLOSED
-    assert knock.service(f"tcp://127.0.0.1:{silent}", access).met is Met.SILENT
+    with impatience():
+        assert knock.service(f"tcp://127.0.0.1:{silent}", access).met is Met.SILENT
     for close in (lambda connection: connection.shutdown(socket.SHUT_RDWR), reset):
         with serving(close) as port:
             assert knock.service(f"tcp://127.0.0.1:{port}", access).met is Met.CLOSED
@@ -288,10 +291,9 @@ def test_where_no_service_is_none_is_met(people: tuple[str, curve.Access], silen
         assert knock.service(f"tcp://127.0.0.1:{port}", access).met is Met.CLOSED
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_service_that_hangs_is_silent(people: tuple[str, curve.Access]) -> None:
     # Given a service that greets and then says nothing more, when it is knocked at, then it is silent
-    with serving(lambda connection: connection.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f")) as port:
+    with impatience(), serving(lambda connection: connection.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f")) as port:
         assert knock.service(f"tcp://127.0.0.1:{port}", people[1]) == knock.Knock(Met.SILENT, knock.NO_ANSWER)
 
 

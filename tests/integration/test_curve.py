@@ -14,8 +14,8 @@ import zmq
 from runner import curve
 from runner.curve import PEOPLE, WORKERS, Access, KeyPair
 
-#: Milliseconds until a connection counts as refused; one that is let in needs two.
-REFUSED = 400
+#: Milliseconds until a connection counts as refused, and within which one that is let in is heard: two, if not busy.
+REFUSED, HEARD = 400, 20_000
 
 #: Seconds in which two who make a pair at the same time meet.
 TOGETHER = 0.5
@@ -36,15 +36,15 @@ class World:
         curve.register(self.folder, group, name, public.decode())
         return KeyPair(public, secret)
 
-    def says(self, access: Access | None) -> bytes | None:
-        """Return what the server hears from a client that says hello."""
+    def says(self, access: Access | None, wait: int = HEARD) -> bytes | None:
+        """Return what the server hears within some milliseconds from a client that says hello."""
         client = self.context.socket(zmq.DEALER)
         client.set(zmq.LINGER, 0)
         curve.call(client, access)
         client.connect(self.endpoint)
         client.send(b"hello")
         try:
-            return self.server.recv_multipart(copy=False)[-1].bytes if self.server.poll(REFUSED) else None
+            return self.server.recv_multipart(copy=False)[-1].bytes if self.server.poll(wait) else None
         finally:
             client.close()
 
@@ -82,7 +82,7 @@ def test_all_others_are_not_heard(world: World, who: str) -> None:
         "somebody with the wrong server's key": Access(ada, stranger.public),
     }[who]
     # When the other one connects, then nothing is heard, while the person still is
-    assert world.says(access) is None
+    assert world.says(access, REFUSED) is None
     assert world.says(Access(ada, world.keys.public)) == b"hello"
 
 
@@ -91,7 +91,7 @@ def test_a_withdrawn_key_is_nobody_s(world: World) -> None:
     own = world.register(PEOPLE, "ada")
     next((world.folder / PEOPLE / "ada").glob("*.key")).unlink()
     # Then whoever has it is refused
-    assert world.says(Access(own, world.keys.public)) is None
+    assert world.says(Access(own, world.keys.public), REFUSED) is None
 
 
 def test_a_key_pair_is_made_once_and_secret(tmp_path: Path) -> None:

@@ -391,7 +391,7 @@ def test_a_reader_waits_for_what_is_posted_later(redis: Redis, redis_url: str, j
     # When something is posted, then it comes at once
     with connect(redis_url) as other:
         WorkerEnd(other).post(HostUp("red", 2))
-    reader.join(3)
+    reader.join(30)
     assert read == [HostUp("red", 2)]
 
 
@@ -488,7 +488,7 @@ def test_a_connection_survives_a_restart_of_redis() -> None:
         posting = threading.Thread(target=lambda: WorkerEnd(redis).post(HostUp("red", 1)))
         posting.start()
         with running_redis(folder):
-            posting.join(10)
+            posting.join(30)
             # Then it arrives
             assert not posting.is_alive()
             assert redis.xlen(EVENTS) == 1

@@ -251,7 +251,7 @@ def test_a_hub_whose_queue_is_full_loses_nothing(own_hub: RunningHub, ends: Ends
         log.append(data[start : start + 3 * PIECE])
         log.stream()
     # Then the slot is not held up, and is told that nothing more fits
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert not sender.send(Piece("c", "other", 0, b"x"))
     # When the hub comes
     own_hub.start()

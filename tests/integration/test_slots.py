@@ -216,14 +216,14 @@ GREEDY = "setsid python3 -c \"x = bytearray(200_000_000); open('big', 'w').close
 @pytest.mark.parametrize(
     ("limits", "do", "kind", "error"),
     [
-        (Limits(timeout=3), "sleep 60", "timeout", "took longer than 3 s"),
+        (Limits(timeout=5), "sleep 60", "timeout", "took longer than 5 s"),
         (
-            Limits(stall=3),
+            Limits(stall=5),
             f'say() {{ echo "{STATUS}"; }}; say 7; while :; do say 12.5; sleep 0.1; done',
             "stalled",
-            "the program told no simulation time beyond 12.5 s for 3 s",
+            "the program told no simulation time beyond 12.5 s for 5 s",
         ),
-        (Limits(stall=3), "sleep 60", "stalled", "the program told no simulation time beyond 0 s for 3 s"),
+        (Limits(stall=5), "sleep 60", "stalled", "the program told no simulation time beyond 0 s for 5 s"),
         (Limits(memory=100_000_000), GREEDY, "out-of-memory", " MB of memory, 100 MB are allowed"),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_run_that_takes_too_much_is_ended_and_the_others_go_on(
 def test_simulation_time_that_advances_slowly_is_no_stall(host: Host) -> None:
     # Given a run that takes longer than it may stand still, and tells of one event after the other, in normal mode
     line = "** Event #$n  t=$n.5   Net.host (Host, id=4)   on selfmsg"
-    host.campaign(f'for n in 1 2 3 4 5 6 7 8; do echo "{line}"; sleep 0.5; done', limits=Limits(stall=2))
+    host.campaign(f'for n in $(seq 14); do echo "{line}"; sleep 0.5; done', limits=Limits(stall=5))
     # When it is done
     host.put(0)
     # Then it is done
@@ -462,7 +462,7 @@ def test_reports_tell_what_each_slot_has(host: Host) -> None:
     began = time.monotonic()
     eventually(lambda: any(held.age > 4 for held in host.reports()[-1].holds), "a report that says so")
     eventually(lambda: host.holds() == (), "a report without the lease")
-    assert 7 < time.monotonic() - began < 15
+    assert 7 < time.monotonic() - began < 25
     # And when it wakes up, then it has it again, until all is done
     os.kill(slot, signal.SIGCONT)
     eventually(lambda: host.holds() == (expected,), "the lease")
