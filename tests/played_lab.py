@@ -98,6 +98,14 @@ class PlayedForeman:
         """Let something happen to a campaign."""
         self._do(lambda: self._happen(events))
 
+    def have(self, campaign: Campaign, *events: AnyEvent) -> None:
+        """Have a campaign that others have submitted, to which something has happened."""
+        self._do(lambda: self._have(campaign, events))
+
+    def lose(self, campaign: str) -> None:
+        """Know nothing more of a campaign."""
+        self._do(lambda: self._lose(campaign))
+
     def change(self, changed: Changed) -> None:
         """Tell the watchers what has changed of the lab."""
         self._do(lambda: self._change(changed))
@@ -254,6 +262,12 @@ class PlayedForeman:
 
     def _send(self, client: bytes, message: Answer | Event) -> None:
         self._desk.send_multipart([client, encode(message)])
+
+    def _have(self, campaign: Campaign, events: Iterable[AnyEvent]) -> None:
+        self.campaigns[campaign.id], self.history[campaign.id] = campaign, list(events)
+
+    def _lose(self, campaign: str) -> None:
+        self.campaigns.pop(campaign, None)
 
     def _happen(self, events: Iterable[AnyEvent]) -> None:
         for event in events:

@@ -50,12 +50,11 @@ def campaign(lab: WebLab, request: pytest.FixtureRequest) -> Iterator[Campaign]:
     """A campaign of anna's with four runs, which is under way."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:100]
     what = replace(made_campaign(name), environment={"SECRET": "of anna's shell"}, submitted=time.time())
-    lab.foreman.campaigns[name] = what
-    lab.foreman.history[name] = []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(name), what)
     lab.foreman.happen(prepared(what, 4))
     yield what
-    lab.foreman.campaigns.pop(name)
+    lab.foreman.lose(name)
 
 
 def committed(lab: WebLab, campaign: Campaign, files: dict[str, bytes], run: int = 0, kind: str = "done") -> Outcome:
@@ -283,16 +282,13 @@ def test_a_campaign_that_has_ended_is_told_from_the_store(lab: WebLab, campaign:
     ledger.note_prepared(store, event.prepared)
     status = CampaignStatus(campaign.id, "aloha", "Foo", "anna", "cancelled", 4, 1, 0, 0)
     ledger.note_end(store, ledger.End(CampaignEnded(campaign.id, True, "too much", 77.0), status))
-    lab.foreman.campaigns.pop(campaign.id)
-    try:
-        with lab.events(f"/events?campaign={campaign.id}") as events:
-            # When somebody looks at it, then all is told
-            told = events.until("campaign", lambda data: data["title"] and data["title"]["ended"])
-            assert (told["title"]["ended"], told["title"]["reason"]) == (77.0, "too much")
-            assert [bar[0] for bar in told["bars"]] == [outcome.run]
-            assert len(told["runs"]) == 4
-    finally:
-        lab.foreman.campaigns[campaign.id] = campaign
+    lab.foreman.lose(campaign.id)
+    with lab.events(f"/events?campaign={campaign.id}") as events:
+        # When somebody looks at it, then all is told
+        told = events.until("campaign", lambda data: data["title"] and data["title"]["ended"])
+        assert (told["title"]["ended"], told["title"]["reason"]) == (77.0, "too much")
+        assert [bar[0] for bar in told["bars"]] == [outcome.run]
+        assert len(told["runs"]) == 4
 
 
 def test_another_foreman_is_asked_for_everything(lab: WebLab, campaign: Campaign) -> None:

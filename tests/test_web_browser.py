@@ -65,7 +65,7 @@ def test_campaigns_that_ended_long_ago_are_folded(browser: Browser, lab: WebLab)
     # Given ten campaigns, one after the other, all of which have ended but the last one
     whole = [replace(made_campaign(f"20261128-{number}"), submitted=100.0 + number) for number in range(10)]
     for what in whole:
-        lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+        lab.foreman.have(what)
         lab.foreman.happen(prepared(what, 1))
     for what in whole[:-1]:
         lab.foreman.happen(CampaignEnded(what.id, cancelled=False))
@@ -83,7 +83,7 @@ def test_campaigns_that_ended_long_ago_are_folded(browser: Browser, lab: WebLab)
 def test_whatever_is_told_is_text(browser: Browser, lab: WebLab) -> None:
     # Given a campaign and machines of which everything that people or simulations name is hostile
     what = replace(made_campaign("20261128-1"), name=HOSTILE, config=HOSTILE, user="anna", run_filter=HOSTILE)
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(what.id), what)
     lab.foreman.happen(
         prepared(what, 3),
@@ -124,7 +124,7 @@ def test_machines_that_change_places_are_drawn(browser: Browser, lab: WebLab) ->
 def test_results_are_shown_with_the_attempt_whose_they_are(browser: Browser, lab: WebLab) -> None:
     # Given a run whose first attempt failed, and whose second one goes on
     what = made_campaign("20261128-1")
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(what.id), what)
     lab.foreman.happen(
         prepared(what, 3),
@@ -164,7 +164,7 @@ def answers_about_runs(window: Window) -> Callable[[], list[int]]:
 def test_results_that_are_not_there_are_asked_for_once(browser: Browser, lab: WebLab) -> None:
     # Given a run whose attempt failed, and which waits for the next one
     what = made_campaign("20261128-1")
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(what.id), what)
     lab.foreman.happen(prepared(what, 9), AttemptFailed(what.id, Past(0, 1, "crash", "w1", "slot1", 1.0, 2.0)))
     with opened(browser, lab.address("anna")) as window:
@@ -184,7 +184,7 @@ def test_results_that_are_not_there_are_asked_for_once(browser: Browser, lab: We
 def test_a_session_that_has_ended_is_no_mistake_in_the_page(browser: Browser, lab: WebLab) -> None:
     # Given two runs that are done, of which one was looked at
     what = made_campaign("20261128-1")
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(what.id), what)
     done = [deliver(lab.paths, run, 1, {"results/a.sca": b"a"}, campaign=what.id) for run in (0, 1)]
     results.commit(lab.paths, done)
@@ -210,7 +210,7 @@ def test_a_session_that_has_ended_is_no_mistake_in_the_page(browser: Browser, la
 def test_what_is_left_of_a_log_that_has_gone_home_is_said_to_be_a_part(browser: Browser, lab: WebLab) -> None:
     # Given a run that is over, whose log has gone home, and the beginning of it at the hub
     what = made_campaign("20261128-1")
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, []
+    lab.foreman.have(what)
     ledger.accept(lab.paths.campaign(what.id), what)
     outcome = deliver(lab.paths, 0, 1, {}, campaign=what.id)
     results.commit(lab.paths, [outcome])
@@ -230,7 +230,7 @@ def test_what_is_left_of_a_log_that_has_gone_home_is_said_to_be_a_part(browser: 
 def test_who_does_not_own_a_campaign_is_offered_nothing(browser: Browser, lab: WebLab) -> None:
     # Given a campaign of anna's
     what = made_campaign("20261128-1")
-    lab.foreman.campaigns[what.id], lab.foreman.history[what.id] = what, [prepared(what, 3)]
+    lab.foreman.have(what, prepared(what, 3))
     ledger.accept(lab.paths.campaign(what.id), what)
     # When ben looks at it, then he sees it, and no way to cancel it
     lab.token("ben")
