@@ -28,19 +28,30 @@ from tests.played_lab import PlayedLab, played_lab, prepared
 #: Seconds after which a reader here believes that nothing more comes, and longer than that.
 OVERDUE, LONG = 3.0, 3.5
 
-#: What a hub's process does: the lab's home, where slots send, and where viewers ask.
+#: What a hub's process does when it is told to: the lab's home, where slots send, and where viewers ask.
 HUB = """
 import sys
 from pathlib import Path
 from runner.log_stream import Hub
 from runner.paths import LabPaths
+print("ready", flush=True)
+input()
 Hub(LabPaths(Path(sys.argv[1]))).run(sys.argv[2], sys.argv[3])
 """
+
+#: As many hubs as a test has, one after the other.
+HUBS = 2
 
 
 def numbered(begin: int, end: int) -> bytes:
     """Return lines that tell which ones they are."""
     return b"".join(b"line %d\n" % number for number in range(begin, end))
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process; its pipes are closed."""
+    process.kill()
+    process.communicate()
 
 
 class Follower:
@@ -49,6 +60,12 @@ class Follower:
     def __init__(self, played: PlayedLab) -> None:
         self.played, self.what = played, campaign("20261128-101010-abcd")
         self.notes: list[str] = []
+        command = [sys.executable, "-c", HUB, str(played.paths.home), f"{played.hub}-slots", played.hub]
+        pipe = subprocess.PIPE
+        self._to_be = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe) for _ in range(HUBS)]
+        for process in self._to_be:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
         self._hub: subprocess.Popen[bytes] | None = None
         self._output, self._connection = io.StringIO(), Connection(None)
         begun = [RunStarted(self.what.id, run, 1, "red", "slot1", 1.0) for run in range(2)]
@@ -56,16 +73,22 @@ class Follower:
         submit(self._connection, self.what)
 
     def start_hub(self) -> None:
-        """Have a hub, which answers soon; there is none before."""
-        played = self.played
-        command = [sys.executable, "-c", HUB, str(played.paths.home), f"{played.hub}-slots", played.hub]
-        self._hub = subprocess.Popen(command, cwd=ROOT)
+        """Have a hub, which answers soon, as its Python is there already; there is no hub before."""
+        self._hub = self._to_be.pop()
+        assert self._hub.stdin
+        self._hub.stdin.write(b"\n")
+        self._hub.stdin.flush()
 
     def kill_hub(self) -> None:
         """Have no hub any more."""
         if self._hub:
-            self._hub.kill()
-            self._hub.wait()
+            end(self._hub)
+
+    def end_hubs(self) -> None:
+        """Leave no process of a hub's."""
+        self.kill_hub()
+        for process in self._to_be:
+            end(process)
 
     def begin(self, *runs: int, tail: int | None = None) -> None:
         printer = Printer(self._output)
@@ -122,7 +145,7 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow
     with played_lab(tmp_path / "home", monkeypatch) as played:
         follower = Follower(played)
         yield follower
-        follower.kill_hub()
+        follower.end_hubs()
 
 
 def test_the_rest_of_a_log_comes_though_the_lab_was_away_when_its_run_ended(follower: Follower) -> None:
