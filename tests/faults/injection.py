@@ -87,9 +87,9 @@ class Tally:
     lost: list[int] = field(default_factory=list)
     twice: list[int] = field(default_factory=list)
 
-    def too_slow(self) -> list[Injection]:
-        """Return the faults after which a run waited longer than is promised, although nothing else was wrong."""
-        return [one for one in self.injections if one.promised and one.calm and (one.recovery or 0.0) > PROMISED]
+    def too_slow(self, seconds: float = PROMISED) -> list[Injection]:
+        """Return the faults after which a run waited longer than that, although nothing else was wrong."""
+        return [one for one in self.injections if one.promised and one.calm and (one.recovery or 0.0) > seconds]
 
 
 def table(tally: Tally) -> str:

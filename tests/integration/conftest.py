@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import lab_fixture
 from tests.lab_fixture import EXAMPLE, LocalLab
 
 
@@ -23,6 +24,12 @@ def own_lab(tmp_path: Path) -> Iterator[LocalLab]:
     lab = LocalLab(tmp_path / "own-lab")
     yield lab
     lab.stop()
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command take long that compiles with OMNeT++, and waits for whatever else does so."""
+    monkeypatch.setattr(lab_fixture, "PATIENCE", 600.0)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from tests.needed_projects import write
 pytestmark = [
     pytest.mark.omnetpp,
     pytest.mark.skipif(shutil.which("opp_run") is None, reason="opp_run is not on PATH"),
+    pytest.mark.usefixtures("patience"),
+    pytest.mark.timeout(900),
 ]
 
 FEATURES = """<features cppSourceRoots="src">

@@ -14,6 +14,8 @@ from tests.result_files import differences, stale_indexes
 pytestmark = [
     pytest.mark.omnetpp,
     pytest.mark.skipif(shutil.which("opp_run") is None, reason="opp_run is not on PATH"),
+    pytest.mark.usefixtures("patience"),
+    pytest.mark.timeout(900),
 ]
 
 
