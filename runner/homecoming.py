@@ -30,6 +30,9 @@ TURN = 0.5
 #: Seconds that what is under way gets to come to an end when the client leaves.
 LAST_SECONDS = 0.5
 
+#: Runs whose files are put into the results folder while other campaigns' clients wait with theirs.
+MOST_TOGETHER = 100
+
 #: What is said while another client brings the same campaign home.
 ANOTHER = "another labfleet of yours brings the results of this campaign home; waiting until it is through …"
 
@@ -174,8 +177,18 @@ class Home:
         self._collector.later = self._later.look()
         missing = [outcome for outcome in outcomes if not self._is_home(outcome)]
         self._fetch(missing)
-        self._collector.later = self._later.look()
-        for outcome in missing:
+        for begin in range(0, len(missing), MOST_TOGETHER):
+            # What decides on their places is true until they are there.
+            with usage.held_for_once(self._placing):
+                self._collector.later = self._later.look()
+                self._place(missing[begin : begin + MOST_TOGETHER])
+        if not self._left.is_set():
+            for outcome in outcomes:
+                self._brought.put(outcome)
+
+    def _place(self, outcomes: Sequence[Outcome]) -> None:
+        """Move what is fetched to its places."""
+        for outcome in outcomes:
             if self._left.is_set():
                 return
             known = self._arrivals.get(outcome.run)
@@ -184,8 +197,6 @@ class Home:
             self._note(outcome, places, complete=False)
             self._collector.bring(outcome, places, again=again)
             self._arrive(outcome, places)
-        for outcome in outcomes:
-            self._brought.put(outcome)
 
     def _is_home(self, outcome: Outcome) -> bool:
         """Say whether an earlier client has brought this attempt, and take note of its places."""

@@ -12,7 +12,7 @@ import msgspec
 from runner import __version__, paths, usage
 from runner.messages import CampaignEnded
 from runner.model import Campaign, Outcome, Past, Prepared, pretty
-from runner.paths import HomePaths
+from runner.paths import HomePaths, LabPaths
 
 
 class Execution(NamedTuple):
@@ -170,14 +170,11 @@ def write(home: HomePaths, text: str) -> Path:
     Return the place by which a person finds this one.
     """
     home.root.mkdir(parents=True, exist_ok=True)
-    lock = LabPaths(paths.home()).linking(home.results)  # not there: not every network's file system has locks
-    with usage.held(lock):
+    with usage.held_for_once(LabPaths(paths.home()).placing(home.results)):
         half = home.manifest.with_suffix(".new")
         half.write_text(text)
         os.replace(half, home.manifest)
-        place = _linked(home)
-        lock.unlink()
-    return place
+        return _linked(home)
 
 
 def _linked(home: HomePaths) -> Path:

@@ -470,21 +470,3 @@ def test_campaigns_that_end_at_the_same_time_leave_the_manifest_of_the_last(
     # Then beside the results is that of the one that ended last, and nothing is left of their turns
     assert json.loads((tmp_path / "results" / "campaign.json").read_text()) == {"ended": 2.0}
     assert list(own_home.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "later",
-    ["20261025-025959-1a2b", "20261025-020000-ffff", "20261025-025959-ffff", "20261026-080000-0000"],
-    ids=["in_the_same_second", "when_the_clock_had_gone_back", "by_a_greater_id", "on_the_next_day"],
-)
-def test_what_was_submitted_later_is_known_whatever_its_id(tmp_path: Path, later: str) -> None:
-    # Given manifests of a campaign, of one that was submitted a tenth of a second later, and of one before both
-    first, then = "20261025-025959-9f00", time.mktime((2026, 10, 25, 2, 59, 59, 0, 0, -1))
-    for number, (name, submitted) in enumerate({"20261025-025959-aaaa": -0.1, first: 0.0, later: 0.1}.items()):
-        run = {"run": 0, "kind": "done", "ended": then + number, "files": [{"path": "results/a.sca"}]}
-        place = HomePaths(tmp_path, name).manifest
-        place.parent.mkdir(parents=True)
-        place.write_text(json.dumps({"campaign": name, "submitted": then + submitted, "runs": [run]}))
-    # When the first one comes home, then the later one's result is known to be later, and no other
-    found = manifest.executed_later(HomePaths(tmp_path, first), then)
-    assert found == {"results/a.sca": manifest.Execution(later, then + 2)}

@@ -38,7 +38,7 @@ print(own.wait(10))
 """
 
 #: Ends a stray in one thread, which takes its time, and takes note of ended ones in another; says if that was through.
-BUSY = """
+ENDS = """
 import threading
 from runner import shell
 shell.adopt_orphans()
@@ -58,6 +58,14 @@ ending.join()
 print(noted, shell.strays())
 """
 
+#: Runs a process that writes its number into a file, and does not end by itself.
+WAITS = """
+import sys
+from runner import shell
+told = "echo $$ >$0.new; mv $0.new $0; exec sleep 600"
+shell.run(["sh", "-c", told, sys.argv[1]], dies_with_parent=True)
+"""
+
 
 def result_of(program: str) -> str:
     """Return what a program of Python's prints that has no other children than those it speaks of."""
@@ -71,7 +79,7 @@ def result_of(program: str) -> str:
 def test_orphans_are_ended_and_connections_stay() -> None:
     # Given a process that adopts what its descendants leave behind: hidden processes, connections, and zombies
     # When it ends what is to end
-    said = result_of(PROGRAM)
+    said = result_of(ADOPTS)
     # Then connections stay until they are not spared, its own children always, and no zombie does
     assert said.split() == ["True", "None", "True", "-9"]
 
@@ -79,4 +87,17 @@ def test_orphans_are_ended_and_connections_stay() -> None:
 def test_who_takes_note_of_what_has_ended_does_not_wait_for_what_is_being_ended() -> None:
     # Given a process that ends another one, for which it has to wait, when one of its threads takes note of others
     # Then that thread is through before
-    assert result_of(BUSY) == "[True] frozenset()\n"
+    assert result_of(ENDS) == "[True] frozenset()\n"
+
+
+def test_what_is_tied_to_its_parent_dies_with_it(tmp_path: Path) -> None:
+    # Given a process that waits for the end of one that it has started
+    place = tmp_path / "number"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", WAITS, str(place)], env=environment)
+    eventually(place.exists, "the process")
+    # When it is killed, then so is the other one
+    parent.kill()
+    parent.wait()
+    number = int(place.read_text())
+    eventually(lambda: not is_alive(number) or is_zombie(number), "its end")

@@ -277,9 +277,12 @@ class LabPaths:
         """Return the lock that a client holds while it brings a campaign home."""
         return self.notes / f"{campaign}.lock"
 
-    def linking(self, results: Path) -> Path:
-        """Return the lock that a client holds while it links a manifest beside the results in a folder."""
-        return self.home / f"link-{hashlib.sha256(os.fsencode(results.resolve())).hexdigest()[:12]}.lock"
+    def placing(self, results: Path) -> Path:
+        """Return the lock that a client holds while it finds out what goes into a results folder, and puts it there.
+
+        It is not in there: not every network's file system has locks.
+        """
+        return self.home / f"placing-{hashlib.sha256(os.fsencode(results.resolve())).hexdigest()[:12]}.lock"
 
     @property
     def tidied(self) -> Path:
