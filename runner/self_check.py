@@ -27,7 +27,7 @@ from runner.toolchain import Toolchains
 #: Seconds for one connection over SSH, and for everything.
 PATIENCE, DEADLINE = 6, 10
 
-#: Where the head tells its public CURVE key (job_queue.py), and where a builder's distcc is told who helps.
+#: Where the head tells its public CURVE key (job_queue/), and where a builder's distcc is told who helps.
 LAB_KEY = "labfleet:key"
 DISTCC_HOSTS = Path("/etc/distcc/hosts")
 

@@ -15,8 +15,7 @@ from redis import Redis
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
-from runner import job_queue
-from runner.job_queue import BUILD_QUEUE, EVENTS, JobQueue, WorkerEnd, connect, host_queue
+from runner.job_queue import BUILD_QUEUE, EVENTS, JobQueue, WorkerEnd, connect, host_queue, worker_end
 from runner.messages import AnyEvent, HostUp, SlotDied
 from runner.model import PROTOCOL, Attempt, Build, Campaign, Chunk, Launch, Prepared, Run, decode
 from tests.conftest import eventually, needs, running_redis
@@ -361,7 +360,7 @@ def test_events_arrive_in_order(redis: Redis, jobs: JobQueue) -> None:
 
 def test_events_that_nobody_reads_are_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a bound, and nobody who reads, when more is posted, then the oldest go (whole pages of 100 at a time)
-    monkeypatch.setattr(job_queue, "MOST_EVENTS", 200)
+    monkeypatch.setattr(worker_end, "MOST_EVENTS", 200)
     lab = WorkerEnd(redis)
     for number in range(1000):
         lab.post(HostUp("red", number))
