@@ -78,7 +78,8 @@ def children(pid: int) -> set[int]:
 
 
 def _strays() -> set[int]:
-    return children(os.getpid()) - _started
+    started = set(_started)  # before: whatever another thread has waited for meanwhile is in neither
+    return children(os.getpid()) - started
 
 
 def strays() -> frozenset[int]:

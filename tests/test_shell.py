@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from runner import shell
 from tests.conftest import eventually
 from tests.worker_fixture import is_alive, is_zombie
 
@@ -88,6 +91,21 @@ def test_who_takes_note_of_what_has_ended_does_not_wait_for_what_is_being_ended(
     # Given a process that ends another one, for which it has to wait, when one of its threads takes note of others
     # Then that thread is through before
     assert result_of(ENDS) == "[True] frozenset()\n"
+
+
+def test_what_another_thread_has_just_waited_for_is_no_stray(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a process that has ended, and for which its own thread waits just when another one has listed all children
+    own = shell.start(["true"], cwd=Path("/"), env=os.environ, output=subprocess.DEVNULL)
+    listed = shell.children
+
+    def list_before(pid: int) -> set[int]:
+        found = listed(pid)
+        assert own.wait(60) == 0
+        return found
+
+    monkeypatch.setattr(shell, "children", list_before)
+    # When that one looks for what others have left, then it is not among these: nobody can wait for it any more
+    assert own.pid not in shell.strays()
 
 
 def test_what_is_tied_to_its_parent_dies_with_it(tmp_path: Path) -> None:
