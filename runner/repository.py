@@ -62,6 +62,7 @@ def create(repository: Path, *, durable: bool = False) -> None:
     attributes = repository / "info" / "attributes"
     if attributes.exists():
         return
+    unlock(repository)
     shell.run(["git", "init", "--quiet", "--bare", "--template=", str(repository)], env=environment())
     git(repository, "config", "gc.auto", "0")
     git(repository, "config", "core.hooksPath", os.devnull)
@@ -79,7 +80,7 @@ def create(repository: Path, *, durable: bool = False) -> None:
 def unlock(repository: Path) -> None:
     """Remove the locks of a git that was killed; nobody else may use the repository now."""
     for lock in (*(repository / "refs").rglob("*.lock"), *repository.glob("*.lock")):
-        lock.unlink()
+        lock.unlink(missing_ok=True)
 
 
 def has_commit(repository: Path, commit: str) -> bool:

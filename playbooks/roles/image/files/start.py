@@ -57,7 +57,9 @@ def newest_commit(code: Path, settings: Mapping[str, Any]) -> str:
     for left_by_the_dead in repository.rglob("*.lock"):  # git here is ours alone, see _alone
         left_by_the_dead.unlink()
     source = f"labfleet@{settings['head']}:labfleet.git" if settings["code"] == "git" else settings["code"]
-    fetch = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source, f"+{REF}:{REF}"]
+    # On the disk before it has a name: a power failure would leave one that leads nowhere.
+    durable = ["-c", "core.fsync=objects,derived-metadata,reference", "-c", "core.fsyncMethod=batch"]
+    fetch = [*durable, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source, f"+{REF}:{REF}"]
     try:
         git(f"--git-dir={repository}", *fetch, GIT_SSH_COMMAND=ssh(settings))
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
