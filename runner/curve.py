@@ -47,16 +47,27 @@ class Access:
 
 
 def own_keys(folder: Path, name: str) -> KeyPair:
-    """Return the key pair NAME.pub, NAME.secret in a folder; made if there is none."""
+    """Return the key pair NAME.pub, NAME.secret in a folder; made if there is none, or if it is damaged."""
     public, secret = folder / f"{name}.pub", folder / f"{name}.secret"
-    if not public.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with usage.held(lock_of(folder / name)):  # of two that make a pair, each may leave a half
-            if not public.exists():
-                made = zmq.curve_keypair()
-                _write(secret, made[1])
-                _write(public, made[0])
-    return KeyPair(public.read_bytes().strip(), secret.read_bytes().strip())
+    if pair := _read(public, secret):
+        return pair
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with usage.held(lock_of(folder / name)):  # of two that make a pair, each may leave a half
+        if pair := _read(public, secret):
+            return pair
+        made = KeyPair(*zmq.curve_keypair())
+        _write(secret, made.secret)
+        _write(public, made.public)
+        return made
+
+
+def _read(public: Path, secret: Path) -> KeyPair | None:
+    """Return a key pair; None unless there are two halves that fit."""
+    try:
+        pair = KeyPair(public.read_bytes().strip(), secret.read_bytes().strip())
+        return pair if zmq.curve_public(pair.secret) == pair.public else None
+    except (FileNotFoundError, ValueError, zmq.ZMQError):
+        return None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -122,6 +122,17 @@ def test_two_that_ask_for_the_first_time_at_once_get_one_pair(tmp_path: Path, mo
     assert len(made) == 1
 
 
+@pytest.mark.parametrize(("name", "data"), [("server.pub", b"x" * 40), ("server.secret", b"")])
+def test_a_pair_whose_halves_do_not_fit_is_made_anew(tmp_path: Path, name: str, data: bytes) -> None:
+    # Given a pair of which a half is another pair's, or was emptied by a power failure
+    curve.own_keys(tmp_path, "server")
+    (tmp_path / name).write_bytes(data)
+    # When it is asked for, then there is one whose halves fit
+    pair = curve.own_keys(tmp_path, "server")
+    assert zmq.curve_public(pair.secret) == pair.public
+    assert curve.own_keys(tmp_path, "server") == pair
+
+
 @pytest.mark.parametrize("key", ["", "short", "x" * 41, "x" * 39 + " ", "\n" * 40])
 def test_what_is_no_key_is_not_registered(tmp_path: Path, key: str) -> None:
     # Given what is no key, when it is registered, then it is refused and leaves no file
