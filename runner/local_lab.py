@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -185,16 +186,28 @@ def _start(context: "zmq.Context[zmq.Socket[bytes]]", lab: Lab, code: str) -> No
     client = ForemanClient(context, lab)
     try:
         deadline = time.monotonic() + PATIENCE
+        is_kept = False
         while not _is_ready(client, running(paths)):
             status = process.wait(0.02)
             if status not in (None, RUNS_ALREADY) or time.monotonic() > deadline:
                 process.signal(signal.SIGTERM)
-                said = _last_words(paths)
-                raise LabFailed(f"the lab's services did not start\n{said}", f"logs: {paths.service_logs}")
+                raise _not_started(paths, is_kept=is_kept)
             if status == RUNS_ALREADY and running(paths) is None:  # that one has not told of itself, or is at its end
+                is_kept = True
+                threading.Event().wait(ROUND / 5)
                 process = _supervisor(paths, code)
     finally:
         client.close()
+
+
+def _not_started(paths: LabPaths, *, is_kept: bool) -> LabFailed:
+    """Return why services did not start; ``is_kept``: there are some, of which nobody here knows."""
+    if is_kept and running(paths) is None:
+        return LabFailed(
+            f"{paths.home} has services already: {paths.local_lock.read_text()}",
+            "end that process there, or set LABFLEET_HOME to a folder that only this machine uses",
+        )
+    return LabFailed(f"the lab's services did not start\n{_last_words(paths)}", f"logs: {paths.service_logs}")
 
 
 def _supervisor(paths: LabPaths, code: str) -> shell.Process:

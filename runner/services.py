@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -183,10 +184,12 @@ def local(machine: Machine) -> None:
     A home has one such process at a time, whoever has started it: the lock goes with it.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with usage.if_free(machine.paths.local_lock, time.time()) as is_free:
+    lock = machine.paths.local_lock
+    with usage.if_free(lock, time.time()) as is_free:
         if not is_free:
             log.warning("another process keeps the services of %s alive: this one is not needed", machine.paths.home)
             sys.exit(RUNS_ALREADY)
+        lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         _keep_alive(machine)
 
 

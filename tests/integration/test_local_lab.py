@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from runner import local_lab, shell, usage
+from runner.errors import LabFailed
 from runner.paths import LabPaths
 from tests.conftest import eventually
 from tests.lab_fixture import LocalLab, wait_for
@@ -87,11 +89,28 @@ def test_a_supervisor_that_nobody_knows_of_is_waited_for(own_lab: LocalLab, scri
     assert client.returncode == 0, stderr
 
 
+def test_services_that_cannot_be_reached_from_here_are_named(
+    own_lab: LocalLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given services in a home that several machines share, on another one of these
+    paths = ready(own_lab)
+    monkeypatch.setenv("LABFLEET_HOME", str(own_lab.home))
+    monkeypatch.setattr(local_lab, "PATIENCE", 1.0)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with usage.held(paths.local_lock):
+        paths.local_lock.write_text("process 42 on maple")
+        # When a client needs some, then it is told where they are, and what to do
+        with pytest.raises(LabFailed, match="has services already: process 42 on maple") as told:
+            local_lab.connect(context, local_lab.Start.AS_WANTED)
+    assert "LABFLEET_HOME" in told.value.hint
+    context.term()
+
+
 def test_a_lab_that_ends_as_idle_while_a_snapshot_is_taken_is_there_again(
     own_lab: LocalLab, scripted: Path, tmp_path: Path
 ) -> None:
-    # Given a lab that may be idle for a second, and a snapshot that takes longer: until the lab has ended
-    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "1"
+    # Given a lab that may be idle for some seconds, and a snapshot that takes longer: until the lab has ended
+    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "5"
     git, seen = tmp_path / "bin" / "git", tmp_path / "seen"
     git.parent.mkdir()
     waiting = f"[ -e {own_lab.home}/lab.json ] && : > {seen}; while [ -e {own_lab.home}/lab.json ]; do sleep 0.05; done"
@@ -108,11 +127,14 @@ def test_who_comes_while_services_end_waits_for_their_end(
     own_lab: LocalLab, scripted: Path, words: tuple[str, ...]
 ) -> None:
     # Given services that end as they are idle, but not at once: the hub does not listen
-    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "1"
-    assert own_lab("campaign", cwd=scripted).status == 0
-    first, hub = own_lab.supervisor, own_lab.service("hub")
-    assert first
-    assert hub
+    own_lab.variables["LABFLEET_IDLE_SECONDS"] = "5"
+    gate = scripted.parent / "gate"
+    (scripted / "do.sh").write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo x > $STEM.sca\n")
+    with own_lab.start("campaign", cwd=scripted) as client:
+        first = wait_for(lambda: own_lab.supervisor, "services")
+        hub = wait_for(lambda: own_lab.service("hub"), "a hub")
+        gate.touch()
+        assert client.wait(60) == 0
     os.kill(hub, signal.SIGSTOP)
     wait_for(lambda: own_lab.service("foreman") is None, "the foreman has ended")
     assert own_lab.supervisor == first
