@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 #: Seconds between looks at the workers, and between reports.
 LOOK, REPORT = 0.5, 2.0
 
+#: Seconds after which it is told that something a dead worker has left is still there.
+LONG_TIDYING = 10.0
+
 #: Seconds between looks while workers wait for their start.
 SHORT_LOOK = 0.05
 
@@ -68,6 +71,7 @@ class Agent:
         self._due: dict[str, Event | None] = {}
         #: Dead workers → threads in which what they have left goes: that may take longer than this host's leases last.
         self._tidying: dict[str, threading.Thread] = {}
+        self._tidying_since = 0.0
         self._woken = threading.Event()
         self._drains = False
         self._changes = False
@@ -219,6 +223,8 @@ class Agent:
             # Told to end before it could listen, it ends by the signal; it had no job yet.
             if not worker.retires or status not in {0, -signal.SIGTERM}:
                 log.warning("%s ended with status %s", name, status)
+                if not self._tidying:
+                    self._tidying_since = time.monotonic()
                 self._tidying[name] = threading.Thread(target=self._tidy_up_after, args=[name], daemon=True)
                 self._tidying[name].start()
             elif not self._drains:
@@ -235,7 +241,10 @@ class Agent:
 
     def _tidy_up_after(self, name: str) -> None:
         """End what a dead worker had started, and remove what it has left half done."""
-        shell.end_strays(shell.is_connection)
+        try:
+            shell.end_strays(shell.is_connection)
+        except OSError:  # what it has left of files has to go all the same
+            log.exception("what %s has started", name)
         for path in self._paths.half_done_by(name):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -247,7 +256,14 @@ class Agent:
 
     def _trouble(self) -> str:
         """Return what keeps this machine from working, in a sentence; empty if nothing does."""
-        return disk.shortage(self._paths.home) or self._uploader.trouble
+        return disk.shortage(self._paths.home) or self._uploader.trouble or self._left_behind()
+
+    def _left_behind(self) -> str:
+        """Return whose processes or files are still there though they should be gone, in a sentence."""
+        if not self._tidying or time.monotonic() - self._tidying_since < LONG_TIDYING:
+            return ""
+        names = " and ".join(sorted(self._tidying))
+        return f"what {names} left behind is still being removed, and nothing begins until then"
 
     def _report(self) -> HostReport:
         settings = self._machine.settings

@@ -53,6 +53,8 @@ def remove_slowly(*arguments, **named):
     rmtree(*arguments, **named)
 shell.end_strays, shutil.rmtree = end_slowly, remove_slowly
 machine.START = __file__
+from runner import agent
+agent.LONG_TIDYING = 0.5
 sys.argv = ["services", *sys.argv[1:]]
 services.main()
 """
@@ -183,6 +185,7 @@ def test_only_the_thread_that_hands_over_takes_signals(agent: Agent) -> None:
         (word,) = re.findall(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.MULTILINE)
         return int(word, 16) & told == told
 
+    eventually(lambda: agent.reports()[-1].toolchain, "that it knows with what it compiles")
     # When it serves, then none of the others could take one that comes right then
     tasks = {task.name: held_back(task) for task in Path(f"/proc/{agent.process.pid}/task").iterdir()}
     assert len(tasks) > 3
@@ -289,7 +292,8 @@ def test_an_agent_reports_while_it_ends_and_removes_what_a_dead_slot_has_left(ag
     eventually(lambda: not agent.children(), "the end of both")
     agent.deployed.write_text("two")
     agent.process.send_signal(signal.SIGHUP)
-    # Then the agent reports on, starts no slot into that, and does not leave it to another revision
+    # Then the agent reports on, with the reason why it starts no slot into that, nor leaves it to another revision
+    eventually(lambda: "what slot1 " in agent.reports()[-1].trouble, "the reason")
     known = len(agent.reports())
     eventually(lambda: len(agent.reports()) > known + 1, "further reports")
     assert left.exists()
@@ -299,6 +303,7 @@ def test_an_agent_reports_while_it_ends_and_removes_what_a_dead_slot_has_left(ag
     # … until nothing is left: then the foreman is told
     slow.unlink()
     eventually(lambda: agent.reports()[-1].revisions == ("two",), "slots of the new revision", 20)
+    assert not agent.reports()[-1].trouble
     assert SlotDied("w1", "slot1") in agent.events()
     assert not left.parent.exists()
 
