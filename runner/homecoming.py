@@ -27,14 +27,17 @@ PAUSE = 5.0
 #: Seconds until it is looked again whether another client is through.
 TURN = 0.5
 
+#: Seconds in which a client puts files to their places before another campaign's may, and between looks of that one.
+PLACING, GLANCE = 0.5, 0.02
+
 #: Seconds that what is under way gets to come to an end when the client leaves.
 LAST_SECONDS = 0.5
 
-#: Runs whose files are put into the results folder while other campaigns' clients wait with theirs.
-MOST_TOGETHER = 100
-
 #: What is said while another client brings the same campaign home.
 ANOTHER = "another labfleet of yours brings the results of this campaign home; waiting until it is through …"
+
+#: What is said while a client puts results of another campaign into the same folder.
+ANOTHER_CAMPAIGN = "another labfleet of yours puts results into the same folder; waiting until it is through …"
 
 #: A disk that takes nothing more.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -132,7 +135,7 @@ class Home:
         """Bring home what comes as soon as no other client does, and let none until this one leaves."""
         with ExitStack() as turn:
             try:
-                if self._is_turn(turn):
+                if self._is_turn(turn, self._notes.turn(self._campaign.id), TURN, (0.0, ANOTHER)):
                     self._take_over()
                     self._collect()
             except Exception as error:  # noqa: BLE001  whatever it is, check raises it
@@ -140,16 +143,21 @@ class Home:
             self._over.set()
             self._left.wait()
 
-    def _is_turn(self, turn: ExitStack) -> bool:
-        """Wait until no other client brings this campaign home; False if this one has left meanwhile."""
+    def _is_turn(self, turn: ExitStack, lock: Path, pause: float, told: tuple[float, str]) -> bool:
+        """Wait until no other client holds a lock; False if this one has left meanwhile.
+
+        ``told``: seconds after which the person is told that it waits, and why.
+        """
+        waits_since = time.monotonic()
         while not self._left.is_set():
             with ExitStack() as attempt:
-                if attempt.enter_context(usage.if_free(self._notes.turn(self._campaign.id), time.time())):
+                if attempt.enter_context(usage.if_free(lock, time.time())):
                     turn.push(attempt.pop_all())
                     self.trouble = ""
                     return True
-            self.trouble = ANOTHER
-            self._left.wait(TURN)
+            if time.monotonic() - waits_since >= told[0]:
+                self.trouble = told[1]
+            self._left.wait(pause)
         return False
 
     def _take_over(self) -> None:
@@ -175,28 +183,31 @@ class Home:
 
     def _collect_together(self, outcomes: Sequence[Outcome]) -> None:
         self._collector.later = self._later.look()
-        missing = [outcome for outcome in outcomes if not self._is_home(outcome)]
+        missing: Sequence[Outcome] = [outcome for outcome in outcomes if not self._is_home(outcome)]
         self._fetch(missing)
-        for begin in range(0, len(missing), MOST_TOGETHER):
-            # What decides on their places is true until they are there.
-            with usage.held_for_once(self._placing):
-                self._collector.later = self._later.look()
-                self._place(missing[begin : begin + MOST_TOGETHER])
+        while missing:
+            with ExitStack() as turn:
+                if not self._is_turn(turn, self._placing, GLANCE, (PAUSE, ANOTHER_CAMPAIGN)):
+                    return
+                self._collector.later = self._later.look()  # true until these are at their places
+                missing = self._place(missing)
         if not self._left.is_set():
             for outcome in outcomes:
                 self._brought.put(outcome)
 
-    def _place(self, outcomes: Sequence[Outcome]) -> None:
-        """Move what is fetched to its places."""
-        for outcome in outcomes:
-            if self._left.is_set():
-                return
+    def _place(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Move what is fetched to its places, as long as others may have to wait for that, and return the rest."""
+        until = time.monotonic() + PLACING
+        for number, outcome in enumerate(outcomes):
+            if self._left.is_set() or (number and time.monotonic() > until):
+                return outcomes[number:]
             known = self._arrivals.get(outcome.run)
             again = known is not None and known.attempt == outcome.attempt
             places = self._collector.plan(outcome)
             self._note(outcome, places, complete=False)
             self._collector.bring(outcome, places, again=again)
             self._arrive(outcome, places)
+        return ()
 
     def _is_home(self, outcome: Outcome) -> bool:
         """Say whether an earlier client has brought this attempt, and take note of its places."""

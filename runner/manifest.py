@@ -170,7 +170,7 @@ def write(home: HomePaths, text: str) -> Path:
     Return the place by which a person finds this one.
     """
     home.root.mkdir(parents=True, exist_ok=True)
-    with usage.held_for_once(LabPaths(paths.home()).placing(home.results)):
+    with usage.held(LabPaths(paths.home()).linking(home.results)):
         half = home.manifest.with_suffix(".new")
         half.write_text(text)
         os.replace(half, home.manifest)

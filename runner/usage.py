@@ -26,16 +26,6 @@ def held(lock: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def held_for_once(lock: Path) -> Iterator[None]:
-    """Hold a lock between processes alone; its file is there no longer than somebody holds it or waits for it."""
-    with held(lock):
-        try:
-            yield
-        finally:
-            lock.unlink()
-
-
-@contextmanager
 def if_free(lock: Path, since: float) -> Iterator[bool]:
     """Hold a lock alone if nobody else has it, and say whether that is so; it does not count as a use.
 

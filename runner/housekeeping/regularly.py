@@ -35,8 +35,9 @@ def tidy_head(machine: Machine) -> None:
             limits = replace(limits, uncollected_days=sys.maxsize)  # what cannot be had again stays
         return head.tidy(machine.paths, limits, now, checks=is_remote)
 
-    # A head serves for months; its clock may be wrong until it has found the network.
-    begin(tidy, Trust(DAY if is_remote else 0.0))
+    # A head serves for months, so it can wait: its clock may be wrong until it has found the network, or was set while
+    # there was no foreman.
+    begin(tidy, Trust(clocks()[1] + DAY if is_remote else 0.0))
 
 
 def tidy_worker(machine: Machine, *, shares_store: bool) -> None:

@@ -34,7 +34,7 @@ the first half and every worker the second::
     notes/ID.json                 the client's: where a campaign of its own belongs; ID.home: what has come home of it;
                                   ID.lock is held by who brings it home
     at-home/ID.json               the client's: the note, when everything has come home
-    placing-….lock                the client's: held while it puts something into a results folder
+    placing-….lock linking-….lock the client's: held while it puts something into a results folder
     tidied                        the client's: when its housekeeping was done last, and what it said
 """
 

@@ -282,9 +282,18 @@ class LabPaths:
 
         It is not in there: not every network's file system has locks.
         """
-        return self.home / f"placing-{hashlib.sha256(os.fsencode(results.resolve())).hexdigest()[:12]}.lock"
+        return self.home / f"placing-{_named(results)}.lock"
+
+    def linking(self, results: Path) -> Path:
+        """Return the lock that a client holds for a moment, while it links a manifest beside the results."""
+        return self.home / f"linking-{_named(results)}.lock"
 
     @property
     def tidied(self) -> Path:
         """What this client's housekeeping has said last; its time tells when that began."""
         return self.home / "tidied"
+
+
+def _named(folder: Path) -> str:
+    """Return a name for a folder that is somewhere else."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
