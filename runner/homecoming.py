@@ -191,6 +191,7 @@ class Home:
                     return
                 self._collector.later = self._later.look()  # true until these are at their places
                 missing = self._place(missing)
+                self._placing.unlink()
         if not self._left.is_set():
             for outcome in outcomes:
                 self._brought.put(outcome)

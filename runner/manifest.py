@@ -170,11 +170,14 @@ def write(home: HomePaths, text: str) -> Path:
     Return the place by which a person finds this one.
     """
     home.root.mkdir(parents=True, exist_ok=True)
-    with usage.held(LabPaths(paths.home()).linking(home.results)):
+    lock = LabPaths(paths.home()).linking(home.results)
+    with usage.held(lock):
         half = home.manifest.with_suffix(".new")
         half.write_text(text)
         os.replace(half, home.manifest)
-        return _linked(home)
+        place = _linked(home)
+        lock.unlink()
+    return place
 
 
 def _linked(home: HomePaths) -> Path:
