@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from runner import usage
+from runner.homecoming import ANOTHER_CAMPAIGN
 from runner.notes import Arrival, Note, Notes
 from runner.paths import LabPaths
 from tests.lab_fixture import LocalLab, manifest, names, wait_for
-from tests.worker_fixture import waits_for_lock
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
 
@@ -172,7 +172,8 @@ def test_what_comes_home_at_the_same_moment_is_known(lab: LocalLab, scripted: Pa
     notes = Notes(LabPaths(lab.home))
     with usage.held(LabPaths(lab.home).placing(results)):
         client = lab.start("attach", first, cwd=scripted)
-        wait_for(lambda: waits_for_lock(client.pid), "that it waits")
+        assert client.stderr
+        assert any(ANOTHER_CAMPAIGN in line for line in client.stderr), "it does not wait"
         results.mkdir(exist_ok=True)
         (scripted / name).write_text("second\n")
         notes.write(Note("second", "", str(scripted), ".", "scripted", "General", time.time()))
